@@ -1,5 +1,6 @@
 //! Context of operations and events besides the shard, and what both of them do.
 
+use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -187,10 +188,11 @@ impl Context<'_> {
         };
         drop(state);
         let now_ns = shard.now().as_nanos();
-        for old in self.registry.single.take_old(now_ns, self.facts.timeout_ns) {
-            self.refuse(&old, FailReason::Overloaded, shard);
+        if self.registry.single.is_full() {
+            self.refuse_lone(shard);
         }
-        let single = Single { rpc: Arc::clone(rpc), body, leg, since_ns: now_ns };
+        let old_at_ns = now_ns.saturating_add(self.facts.timeout_ns);
+        let single = Single { rpc: Arc::clone(rpc), body, leg, old_at_ns };
         match self.registry.single.meet(pair, single) {
             Meeting::Waits => {}
             Meeting::Refused => self.refuse(rpc, FailReason::Overloaded, shard),
@@ -243,6 +245,19 @@ impl Context<'_> {
             self.refuse(&request.rpc, FailReason::Overloaded, shard);
         }
         self.refill_accept(shard);
+    }
+
+    /// Refuses RPCs of calls that go both ways at once whose partner does not come. It may be what
+    /// has not come so far that its frame was read: bodies that are accepted whole can take long.
+    pub(crate) fn refuse_lone(&mut self, shard: &mut ShardView<'_>) {
+        let is_unread = |rpc: &&Arc<Rpc>| rpc.role == Role::Server && rpc.lock().incoming.framed;
+        let clients: HashSet<SocketAddr> =
+            self.registry.rpcs().filter(is_unread).map(|rpc| rpc.peer).collect();
+        let (now_ns, more_ns) = (shard.now().as_nanos(), self.facts.timeout_ns);
+        let may_come = |rpc: &Rpc| clients.contains(&rpc.peer);
+        for lone in self.registry.single.take_old(now_ns, more_ns, may_come) {
+            self.refuse(&lone, FailReason::Overloaded, shard);
+        }
     }
 
     /// Refuses a request that no handler has seen.
