@@ -196,6 +196,7 @@ impl Context<'_> {
         match self.registry.single.meet(pair, single) {
             Meeting::Waits => {}
             Meeting::Refused => self.refuse(rpc, FailReason::Overloaded, shard),
+            Meeting::Failed => self.refuse(rpc, FailReason::Rejected, shard),
             Meeting::Complete { upload, download } => {
                 Rpc::pair(&upload.rpc, &download.rpc);
                 download.rpc.lock().queued = true;

@@ -48,6 +48,8 @@ pub(crate) enum Meeting {
     Waits,
     /// Too many wait, or another RPC has its name: it is to be refused.
     Refused,
+    /// Its partner has failed: it is to end as well.
+    Failed,
 }
 
 impl Singles {
@@ -55,6 +57,7 @@ impl Singles {
     pub(crate) fn meet(&mut self, pair: u64, new: Single) -> Meeting {
         let name = (new.rpc.peer, pair);
         match self.waiting.remove(&name) {
+            Some(other) if other.rpc.has_failed() => Meeting::Failed,
             Some(other) if other.leg != new.leg => match new.leg {
                 Leg::Upload => Meeting::Complete { upload: new, download: other },
                 Leg::Download => Meeting::Complete { upload: other, download: new },
@@ -113,7 +116,9 @@ impl Singles {
 #[cfg(test)]
 mod tests {
     use super::super::rpc::{Role, RpcState};
+    use super::super::wakes::Wakes;
     use super::*;
+    use crate::{CallError, CallErrorKind};
 
     fn single(port: u16, leg: Leg, old_at_ns: u64) -> Single {
         let peer = SocketAddr::from(([10, 0, 0, 1], port));
@@ -144,6 +149,17 @@ mod tests {
         let Meeting::Complete { .. } = singles.meet(7, single(1, Leg::Download, 0)) else {
             panic!("the first one still waits");
         };
+    }
+
+    #[test]
+    fn an_rpc_does_not_meet_one_that_has_failed() {
+        let mut singles = Singles::default();
+        let upload = single(1, Leg::Upload, 0);
+        let failure = CallError::new(upload.rpc.peer, CallErrorKind::Dropped);
+        let rpc = Arc::clone(&upload.rpc);
+        assert!(matches!(singles.meet(7, upload), Meeting::Waits));
+        rpc.fail(failure, &mut Wakes::default());
+        assert!(matches!(singles.meet(7, single(1, Leg::Download, 0)), Meeting::Failed));
     }
 
     #[test]
