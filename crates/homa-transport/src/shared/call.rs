@@ -39,6 +39,8 @@ pub(crate) struct PendingCall {
 pub(crate) struct CallOptions {
     pub(crate) deadline: Option<std::time::Instant>,
     pub(crate) timeout: Option<Duration>,
+    /// When it fails by the endpoint's clock, once it has begun: its second RPC with the first.
+    fails_at: Option<Instant>,
     pub(crate) priority_hint: Option<u8>,
     /// Room that was taken for the call before it was made.
     #[cfg(feature = "tower")]
@@ -153,7 +155,7 @@ impl PendingCall {
     pub(crate) fn begin(&mut self) {
         if let Stage::New(_) = self.stage {
             if let Stage::New(content) = std::mem::replace(&mut self.stage, Stage::Over) {
-                let deadline = deadline(&self.handle, &self.options);
+                let deadline = deadline(&self.handle, &mut self.options);
                 self.stage = match self.server.address() {
                     Some(server) => self.begin_at(server, content, deadline),
                     None => self.resolve(content, deadline),
@@ -480,13 +482,15 @@ impl Request {
     }
 }
 
-/// The earlier one of deadline and timeout.
+/// The earlier one of deadline and timeout, which count from the first time that it is asked for.
 #[inline]
-fn deadline(handle: &Handle, options: &CallOptions) -> Option<Instant> {
-    let deadline_ns = options.deadline.map(|at| handle.time_ns(at));
-    let timeout_ns = options.timeout.map(|timeout| handle.after_ns(timeout));
-    let earlier_ns = deadline_ns.into_iter().chain(timeout_ns).min()?;
-    (earlier_ns != NEVER_NS).then(|| Instant::from_nanos(earlier_ns))
+fn deadline(handle: &Handle, options: &mut CallOptions) -> Option<Instant> {
+    let deadline_ns = options.deadline.take().map(|at| handle.time_ns(at));
+    let timeout_ns = options.timeout.take().map(|timeout| handle.after_ns(timeout));
+    if let Some(earlier_ns) = deadline_ns.into_iter().chain(timeout_ns).min() {
+        options.fails_at = (earlier_ns != NEVER_NS).then(|| Instant::from_nanos(earlier_ns));
+    }
+    options.fails_at
 }
 
 fn check(

@@ -16,7 +16,6 @@ use super::rpc::{Content, EarlyResponse, Role, Rpc, RpcState};
 use super::send;
 use super::singles::{Meeting, Single};
 use super::wakes::Wakes;
-use crate::drive::seat::NEVER_NS;
 use crate::drive::sync::MutexGuard;
 use crate::{CallError, CallErrorKind};
 
@@ -182,12 +181,13 @@ impl Context<'_> {
 
     /// Queues a request for those who accept, when both of its RPCs are here if it has two.
     pub(crate) fn accept(&mut self, rpc: &Arc<Rpc>, body: Message, shard: &mut ShardView<'_>) {
-        let state = rpc.lock();
+        let mut state = rpc.lock();
         let Some((leg, pair)) = state.incoming.leg() else {
             return self.queue(Queued::new(rpc, body), state, shard);
         };
-        drop(state);
         let now_ns = shard.now().as_nanos();
+        state.note_deadline(now_ns);
+        drop(state);
         if self.registry.single.is_full() {
             self.refuse_lone(shard);
         }
@@ -216,11 +216,7 @@ impl Context<'_> {
         mut state: MutexGuard<'_, RpcState>,
         shard: &mut ShardView<'_>,
     ) {
-        let arrived_ns = state.arrived_ns.unwrap_or_else(|| shard.now().as_nanos());
-        if let Some(timeout) = state.incoming.frame.as_ref().and_then(|frame| frame.timeout) {
-            let timeout_ns = u64::try_from(timeout.as_nanos()).unwrap_or(NEVER_NS);
-            state.deadline_ns = Some(arrived_ns.saturating_add(timeout_ns));
-        }
+        let arrived_ns = state.note_deadline(shard.now().as_nanos());
         request.refuse_at_ns = self.rooms.requests.refuse_at_ns(arrived_ns, state.deadline_ns);
         state.queued = true;
         drop(state);

@@ -1,16 +1,17 @@
 //! Calls that go both ways at once: two RPCs that share everything but their direction.
 
 use std::sync::Arc;
+use std::task::Waker;
 use std::time::Duration;
 
-use homa_core::RequestOptions;
+use homa_core::{Instant, RequestOptions};
 use homa_virtual::LinkPlan;
 
 use super::{Net, STEP_NS};
 use crate::shared::frame::{Frame, Leg};
 use crate::shared::ops::Operation;
 use crate::shared::rpc::{Role, Rpc, RpcState};
-use crate::shared::{Content, Handle};
+use crate::shared::{Accepted, Acceptor, Content, Handle, Outgoing, PendingCall, ServingMode};
 use crate::{CallErrorKind, EndpointBuilder};
 
 /// Steps in which everything has happened that happens at once.
@@ -29,6 +30,16 @@ fn quick(builder: EndpointBuilder) -> EndpointBuilder {
 
 /// Begins one RPC of a call, by its name.
 fn half(client: &Handle, server: &Handle, leg: Leg, pair: u64) -> Arc<Rpc> {
+    half_with(client, server, leg, pair, RequestOptions::default())
+}
+
+fn half_with(
+    client: &Handle,
+    server: &Handle,
+    leg: Leg,
+    pair: u64,
+    options: RequestOptions,
+) -> Arc<Rpc> {
     let rpc = Rpc::new(server.local_addr(), Role::Client, RpcState::default());
     let content = match leg {
         Leg::Download => Content::Download(pair),
@@ -37,9 +48,26 @@ fn half(client: &Handle, server: &Handle, leg: Leg, pair: u64) -> Arc<Rpc> {
             Content::Announced(None, Box::new(Frame { open: true, leg, ..Frame::default() }))
         }
     };
-    let start = Operation::Start(Arc::clone(&rpc), content, RequestOptions::default());
+    let start = Operation::Start(Arc::clone(&rpc), content, options);
     client.submit(start);
     rpc
+}
+
+/// A call that has not begun.
+fn call(client: &Handle, server: &Handle, timeout: Option<Duration>) -> PendingCall {
+    let content = Content::Announced(None, Box::default());
+    let mut call = PendingCall::new(client.clone(), server.local_addr().into(), content);
+    call.options().timeout = timeout;
+    call
+}
+
+fn opened(net: &mut Net, hosts: &[&Handle], mut call: PendingCall) -> (Outgoing, PendingCall) {
+    net.run(hosts, || call.poll_open(Waker::noop())).unwrap()
+}
+
+fn accept(net: &mut Net, hosts: &[&Handle]) -> Accepted {
+    let mut acceptor = Acceptor::new(hosts[hosts.len() - 1], ServingMode::Streaming);
+    net.run(hosts, || acceptor.poll(Waker::noop())).unwrap()
 }
 
 fn failed(rpc: &Rpc) -> Option<CallErrorKind> {
@@ -59,5 +87,45 @@ fn a_half_whose_partner_never_comes_is_refused_although_nothing_else_comes() {
         let steps = TIMEOUT.as_nanos() as u64 / STEP_NS;
         net.pass(steps, &[&client, &server]);
         assert_eq!(failed(&lone), Some(CallErrorKind::Overloaded), "{leg:?}");
+    }
+}
+
+#[test]
+fn the_deadline_of_a_call_that_waited_for_room_counts_from_its_beginning() {
+    let mut net = Net::new(LinkPlan::default());
+    let client = net.open_with(1, false, |builder| builder.outstanding_calls_max(1));
+    let server = open(&mut net, 2, true);
+    let hosts = [&client, &server];
+    let (_writer, first) = opened(&mut net, &hosts, call(&client, &server, None));
+    let mut second = call(&client, &server, Some(Duration::from_millis(100)));
+    assert!(second.poll_open(Waker::noop()).is_pending());
+    let due_ns = net.world.now_ns() + 100_000_000;
+    net.pass(60, &hosts);
+    drop(first);
+    let (mut writer, mut second) = opened(&mut net, &hosts, second);
+    // Only the response is missing then.
+    writer.finish().unwrap();
+    let _accepted = [accept(&mut net, &hosts), accept(&mut net, &hosts)];
+    let error = net.run(&hosts, || second.poll_message(Waker::noop())).unwrap_err();
+    assert_eq!(*error.kind(), CallErrorKind::DeadlineExceeded { sent: true });
+    assert!(net.world.now_ns() <= due_ns + 2 * STEP_NS, "{}", net.world.now_ns() - due_ns);
+}
+
+#[test]
+fn a_handler_is_told_the_earlier_deadline_of_the_two_halves() {
+    for legs in [[Leg::Upload, Leg::Download], [Leg::Download, Leg::Upload]] {
+        let mut net = Net::new(LinkPlan::default());
+        let (client, server) = (open(&mut net, 1, false), open(&mut net, 2, true));
+        let begin_ns = net.world.now_ns();
+        // As if the other one had been on its way for so long.
+        for (leg, steps) in legs.into_iter().zip([60, 0]) {
+            let deadline = Instant::from_nanos(net.world.now_ns() + 100_000_000);
+            let options = RequestOptions { deadline: Some(deadline), ..RequestOptions::default() };
+            half_with(&client, &server, leg, 7, options);
+            net.pass(steps, &[&client, &server]);
+        }
+        let accepted = accept(&mut net, &[&client, &server]);
+        let deadline_ns = accepted.replier.deadline_ns().unwrap() - begin_ns;
+        assert!(deadline_ns <= 100_000_000 + 2 * STEP_NS, "{deadline_ns} ns");
     }
 }
