@@ -136,7 +136,7 @@ impl Context<'_> {
         let reads_no_more = rpc.role == Role::Client && reason == FailReason::Rejected;
         let partner = rpc.partner().filter(|_| !(reads_no_more && rpc.lock().is_upload));
         if let Some(partner) = partner {
-            self.end_one(&partner, FailReason::Rejected, error.kind().clone(), shard);
+            self.end_one(&partner, FailReason::Rejected, error.kind_of_partner(), shard);
         }
         rpc.fail(error, self.wakes);
     }

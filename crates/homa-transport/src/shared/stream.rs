@@ -124,6 +124,10 @@ impl IncomingStream {
             (None, None) => CallErrorKind::Closed.into(),
             (None, Some(_)) => return None,
         };
+        if let (Role::Server, CallErrorKind::TooLong { .. }) = (self.rpc.role, error.kind()) {
+            let most_bytes = self.handle.facts.max_message_bytes;
+            return Some(StreamError::TooLong { peer: self.rpc.peer, most_bytes });
+        }
         Some(stream_error(&self.rpc, error))
     }
 }
@@ -219,10 +223,14 @@ impl OutgoingStream {
         }
         let mut state = self.rpc.lock();
         if let Some(error) = &state.failed {
-            let stopped = state.is_upload && *error.kind() == CallErrorKind::Dropped;
-            return Poll::Ready(Err(match stopped {
-                true => StreamError::Stopped { peer: self.rpc.peer },
-                false => stream_error(&self.rpc, CallError::clone(error)),
+            let peer = self.rpc.peer;
+            return Poll::Ready(Err(match error.kind() {
+                CallErrorKind::Dropped if state.is_upload => StreamError::Stopped { peer },
+                CallErrorKind::TooLong { max_bytes: Some(most_bytes) } if state.is_upload => {
+                    StreamError::TooLong { peer, most_bytes: *most_bytes }
+                }
+                _ if state.is_upload => CallError::new(peer, error.kind_of_partner()).into(),
+                _ => stream_error(&self.rpc, CallError::clone(error)),
             }));
         }
         // The engine ends a response before its last byte without a word if nobody waits for it.

@@ -1,9 +1,10 @@
 //! Calls that go both ways at once: two RPCs that share everything but their direction.
 
 use std::sync::Arc;
-use std::task::Waker;
+use std::task::{Poll, Waker};
 use std::time::Duration;
 
+use bytes::Bytes;
 use homa_core::{Instant, RequestOptions};
 use homa_virtual::LinkPlan;
 
@@ -12,7 +13,7 @@ use crate::shared::frame::{Frame, Leg};
 use crate::shared::ops::Operation;
 use crate::shared::rpc::{Role, Rpc, RpcState};
 use crate::shared::{Accepted, Acceptor, Content, Handle, Outgoing, PendingCall, ServingMode};
-use crate::{CallErrorKind, EndpointBuilder};
+use crate::{CallErrorKind, EndpointBuilder, StreamError};
 
 /// Steps in which everything has happened that happens at once.
 const SOON: u64 = 50;
@@ -127,5 +128,42 @@ fn a_handler_is_told_the_earlier_deadline_of_the_two_halves() {
         let accepted = accept(&mut net, &[&client, &server]);
         let deadline_ns = accepted.replier.deadline_ns().unwrap() - begin_ns;
         assert!(deadline_ns <= 100_000_000 + 2 * STEP_NS, "{deadline_ns} ns");
+    }
+}
+
+#[test]
+fn a_body_that_outgrows_what_its_server_takes_may_have_been_executed_in_part() {
+    let mut net = Net::new(LinkPlan::default());
+    let client = open(&mut net, 1, false);
+    let server = net
+        .open_with(2, true, |builder| builder.streaming_requests(true).max_message_bytes(10_000));
+    let hosts = [&client, &server];
+    let (mut writer, mut call) = opened(&mut net, &hosts, call(&client, &server, None));
+    write(&mut writer, 8_000).unwrap();
+    let (mut reader, mut replier) = accept(&mut net, &hosts).into_stream();
+    net.pass(SOON, &hosts);
+    write(&mut writer, 8_000).unwrap();
+    net.pass(SOON, &hosts);
+    let error = write(&mut writer, 1).unwrap_err();
+    assert!(matches!(error, StreamError::TooLong { most_bytes: 10_000, .. }), "{error}");
+    let Poll::Ready(ended) = call.poll_message(Waker::noop()) else { panic!("it goes on") };
+    let error = ended.unwrap_err();
+    assert_eq!((error.kind(), error.may_have_executed()), (&CallErrorKind::BodyIncomplete, true));
+    let error = loop {
+        match reader.poll_chunk(Waker::noop()) {
+            Poll::Ready(Ok(piece)) => assert!(piece.is_some(), "it is not the end"),
+            Poll::Ready(Err(error)) => break error,
+            Poll::Pending => panic!("it waits on"),
+        }
+    };
+    assert!(matches!(error, StreamError::TooLong { most_bytes: 10_000, .. }), "{error}");
+    assert!(replier.poll_cancelled(Waker::noop()).is_ready());
+}
+
+/// Writes so many bytes, for which there is room.
+fn write(writer: &mut Outgoing, bytes: usize) -> Result<(), StreamError> {
+    match writer.poll_send(Waker::noop(), &mut Some(Bytes::from(vec![7; bytes]))) {
+        Poll::Ready(sent) => sent,
+        Poll::Pending => panic!("there is no room"),
     }
 }
