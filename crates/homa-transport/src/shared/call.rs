@@ -47,6 +47,8 @@ pub(crate) struct CallOptions {
     pub(crate) permit: Option<Box<Permit>>,
     /// The response is read while it arrives.
     streaming_response: bool,
+    /// Brings the body of the call, whose response comes by the RPC that is begun.
+    upload: Option<Arc<Rpc>>,
     /// The set of calls to be told about the end. With one the request is sent with others, at the
     /// next flush.
     queue: Option<(Arc<ReadyQueue>, u64)>,
@@ -187,8 +189,11 @@ impl PendingCall {
             priority_hint: options.priority_hint,
             ..RequestOptions::default()
         };
-        if let Err(kind) = check(handle, server, &content, &request_options) {
-            return Stage::Failed(Box::new(kind));
+        // What ends one RPC of a call ends the other one where both are known.
+        if options.upload.is_none() {
+            if let Err(kind) = check(handle, server, &content, &request_options) {
+                return Stage::Failed(Box::new(kind));
+            }
         }
         let charge = options.take_room(handle, server, content.held_bytes());
         let queue = options.queue.take();
@@ -200,6 +205,9 @@ impl PendingCall {
             state.is_upload = frame.leg.is_some();
         }
         let rpc = Rpc::new(server, Role::Client, state);
+        if let Some(upload) = options.upload.take() {
+            Rpc::pair(&upload, &rpc);
+        }
         let request = Request { rpc, content, options: request_options, later, place: None };
         if has_room {
             Stage::Sent(request.submit(handle))
@@ -341,7 +349,7 @@ impl PendingCall {
         let mut call = self.take();
         if let Some(pair) = pair {
             call.stage = Stage::New(Content::Download(pair));
-            call.begin_anyway(&rpc);
+            call.begin_anyway(rpc);
         }
         Poll::Ready(Ok((writer, call)))
     }
@@ -358,7 +366,8 @@ impl PendingCall {
 
     /// Begins the RPC that gets the response of a call whose body goes by `upload`, whether there
     /// is room or not: the call has taken its place.
-    fn begin_anyway(&mut self, upload: &Arc<Rpc>) {
+    fn begin_anyway(&mut self, upload: Arc<Rpc>) {
+        self.options.upload = Some(upload);
         self.begin();
         if let Stage::Waiting(_) = &self.stage {
             if let Stage::Waiting(request) = std::mem::replace(&mut self.stage, Stage::Over) {
@@ -366,9 +375,6 @@ impl PendingCall {
                 request.rpc.lock().charge = Some(charge);
                 self.stage = Stage::Sent(request.submit(&self.handle));
             }
-        }
-        if let Stage::Sent(download) = &self.stage {
-            Rpc::pair(upload, download);
         }
     }
 

@@ -123,6 +123,22 @@ impl Context<'_> {
         self.end(rpc, FailReason::Rejected, CallErrorKind::Malformed, shard);
     }
 
+    /// Ends an RPC that has failed, and its partner, whose users are told the same. It fails first:
+    /// who makes it known to its partner then looks whether it has.
+    pub(crate) fn fail(&mut self, rpc: &Rpc, error: CallError, shard: &mut ShardView<'_>) {
+        let kind = error.kind_of_partner();
+        self.fail_one(rpc, error);
+        if let Some(partner) = rpc.partner() {
+            self.end_one(&partner, FailReason::Rejected, kind, shard);
+        }
+    }
+
+    /// Ends an RPC that has failed but not its partner.
+    pub(crate) fn fail_one(&mut self, rpc: &Rpc, error: CallError) {
+        self.release(rpc);
+        rpc.fail(error, self.wakes);
+    }
+
     /// Ends an RPC for `why` at the other end, and for `kind` here; its partner too.
     pub(crate) fn end(
         &mut self,
@@ -150,8 +166,7 @@ impl Context<'_> {
             // Stale: it is over already, which is what was wanted.
             let _ = shard.abort(key, why);
         }
-        self.release(rpc);
-        rpc.fail(CallError::new(rpc.peer, kind), self.wakes);
+        self.fail_one(rpc, CallError::new(rpc.peer, kind));
     }
 
     /// Moves complete requests into the accept queue as long as it has room.

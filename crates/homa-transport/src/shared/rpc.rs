@@ -203,6 +203,14 @@ impl Rpc {
         self.has_failed.load(Ordering::Acquire)
     }
 
+    /// Why it failed, if it did.
+    pub(crate) fn failure(&self) -> Option<CallError> {
+        if !self.has_failed() {
+            return None;
+        }
+        self.lock().failed.as_deref().cloned()
+    }
+
     /// Ends it with an error; the first one counts. Wakers of those concerned go to `wakes`.
     pub(crate) fn fail(&self, error: CallError, wakes: &mut Wakes) {
         let mut state = self.lock();

@@ -142,10 +142,17 @@ fn stream_error(rpc: &Rpc, error: CallError) -> StreamError {
 
 impl Drop for IncomingStream {
     fn drop(&mut self) {
-        if self.at_end || self.whole.is_some() || self.handle.is_forked() {
+        if self.at_end || self.handle.is_forked() || self.rpc.has_failed() {
             return;
         }
-        if self.rpc.has_failed() || self.rpc.lock().incoming.is_at_end() {
+        let state = self.rpc.lock();
+        let is_over = match &self.whole {
+            // There is nothing to end but what else is done for the call.
+            Some(whole) => whole.is_empty() || state.partner.is_none(),
+            None => state.incoming.is_at_end(),
+        };
+        drop(state);
+        if is_over {
             return;
         }
         let rpc = Arc::clone(&self.rpc);

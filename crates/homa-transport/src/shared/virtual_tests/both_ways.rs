@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use homa_core::{Instant, RequestOptions};
+use homa_io::Body;
 use homa_virtual::LinkPlan;
 
 use super::{Net, STEP_NS};
@@ -13,7 +14,7 @@ use crate::shared::frame::{Frame, Leg};
 use crate::shared::ops::Operation;
 use crate::shared::rpc::{Role, Rpc, RpcState};
 use crate::shared::{Accepted, Acceptor, Content, Handle, Outgoing, PendingCall, ServingMode};
-use crate::{CallErrorKind, EndpointBuilder, StreamError};
+use crate::{CallErrorKind, EndpointBuilder, Limit, StreamError};
 
 /// Steps in which everything has happened that happens at once.
 const SOON: u64 = 50;
@@ -165,5 +166,51 @@ fn write(writer: &mut Outgoing, bytes: usize) -> Result<(), StreamError> {
     match writer.poll_send(Waker::noop(), &mut Some(Bytes::from(vec![7; bytes]))) {
         Poll::Ready(sent) => sent,
         Poll::Pending => panic!("there is no room"),
+    }
+}
+
+#[test]
+fn halves_share_a_failure_when_one_of_them_cannot_begin() {
+    for others in [0, 1] {
+        let mut net = Net::new(LinkPlan::default());
+        let client = net.open_with(1, false, |builder| {
+            let config = builder.config.clone().with(|config| config.limits.max_rpcs = 1);
+            builder.config(config)
+        });
+        let server = open(&mut net, 2, true);
+        let hosts = [&client, &server];
+        // Without another call the first half takes the only place.
+        let begin = |_| super::call(&client, &server, "other".into(), None);
+        let _others: Vec<_> = (0..others).map(begin).collect();
+        let (mut writer, mut call) = opened(&mut net, &hosts, call(&client, &server, None));
+        let failure = CallErrorKind::LimitReached(Limit::LiveRpcs);
+        let StreamError::Call(error) = write(&mut writer, 1).unwrap_err() else {
+            panic!("the call has failed");
+        };
+        assert_eq!(*error.kind(), failure);
+        let Poll::Ready(ended) = call.poll_message(Waker::noop()) else { panic!("it goes on") };
+        assert_eq!(*ended.unwrap_err().kind(), failure);
+        let stats = client.stats();
+        assert_eq!((stats.outstanding_calls, stats.engine.live_rpcs), (others, others));
+    }
+}
+
+#[test]
+fn a_reader_of_a_whole_response_that_is_dropped_stops_the_writer() {
+    for reads_all in [false, true] {
+        let mut net = Net::new(LinkPlan::default());
+        let (client, server) = (open(&mut net, 1, false), open(&mut net, 2, true));
+        let hosts = [&client, &server];
+        let (mut writer, mut call) = opened(&mut net, &hosts, call(&client, &server, None));
+        let (_request, mut replier) = accept(&mut net, &hosts).into_stream();
+        let mut response = Some(Body::from("enough"));
+        assert!(replier.poll_reply(Waker::noop(), &mut response).is_ready());
+        net.pass(SOON, &hosts);
+        let mut reader = net.run(&hosts, || call.poll_stream(Waker::noop())).unwrap();
+        if reads_all {
+            assert!(reader.poll_chunk(Waker::noop()).is_ready());
+        }
+        drop(reader);
+        assert_eq!(write(&mut writer, 1).is_ok(), reads_all);
     }
 }
