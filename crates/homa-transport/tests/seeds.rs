@@ -190,6 +190,7 @@ const COMMON: &[&str] = &[
     "Rejected",
     "Restarted",
     "ServiceGone",
+    "Stopped",
     "Timeout",
     "TooLong",
 ];
