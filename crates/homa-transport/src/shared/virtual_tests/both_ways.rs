@@ -13,8 +13,9 @@ use super::{Net, STEP_NS};
 use crate::shared::frame::{Frame, Leg};
 use crate::shared::ops::Operation;
 use crate::shared::rpc::{Role, Rpc, RpcState};
+use crate::shared::wakes::Wakes;
 use crate::shared::{Accepted, Acceptor, Content, Handle, Outgoing, PendingCall, ServingMode};
-use crate::{CallErrorKind, EndpointBuilder, Limit, StreamError};
+use crate::{CallError, CallErrorKind, EndpointBuilder, Limit, StreamError};
 
 /// Steps in which everything has happened that happens at once.
 const SOON: u64 = 50;
@@ -196,6 +197,22 @@ fn halves_share_a_failure_when_one_of_them_cannot_begin() {
 }
 
 #[test]
+fn a_half_whose_partner_has_failed_does_not_begin() {
+    let mut net = Net::new(LinkPlan::default());
+    let (client, server) = (open(&mut net, 1, false), open(&mut net, 2, true));
+    let [upload, download] =
+        [(); 2].map(|()| Rpc::new(server.local_addr(), Role::Client, RpcState::default()));
+    let failure = CallError::new(server.local_addr(), CallErrorKind::Unsupported);
+    upload.fail(failure, &mut Wakes::default());
+    Rpc::pair(&upload, &download);
+    let content = Content::Download(7);
+    let start = Operation::Start(Arc::clone(&download), content, RequestOptions::default());
+    client.submit(start);
+    assert_eq!(failed(&download), Some(CallErrorKind::Unsupported));
+    assert_eq!(client.stats().engine.live_rpcs, 0);
+}
+
+#[test]
 fn a_reader_of_a_whole_response_that_is_dropped_stops_the_writer() {
     for reads_all in [false, true] {
         let mut net = Net::new(LinkPlan::default());
@@ -213,4 +230,22 @@ fn a_reader_of_a_whole_response_that_is_dropped_stops_the_writer() {
         drop(reader);
         assert_eq!(write(&mut writer, 1).is_ok(), reads_all);
     }
+}
+
+#[test]
+fn a_body_that_is_accepted_whole_may_take_longer_than_a_half_waits() {
+    let mut net = Net::new(LinkPlan::default());
+    let (client, server) = (net.open_with(1, false, quick), net.open_with(2, true, quick));
+    let hosts = [&client, &server];
+    let (mut writer, mut call) = opened(&mut net, &hosts, call(&client, &server, None));
+    for _ in 0..30 {
+        write(&mut writer, 1).unwrap();
+        net.pass(20, &hosts);
+    }
+    writer.finish().unwrap();
+    let mut accepted = super::accept(&mut net, &client, &server);
+    assert_eq!(accepted.body.len(), 30);
+    let mut response = Some(Body::from("done"));
+    assert!(accepted.replier.poll_reply(Waker::noop(), &mut response).is_ready());
+    assert_eq!(net.run(&hosts, || call.poll_message(Waker::noop())).unwrap(), "done");
 }
