@@ -133,6 +133,7 @@ impl Context<'_> {
         let error = CallError::from_reason(reason, rpc.peer);
         // A server that reads no more of a request may answer it all the same.
         if rpc.role == Role::Client && reason == FailReason::Rejected && rpc.lock().is_upload {
+            rpc.lock().is_stopped = true;
             self.fail_one(&rpc, error);
         } else {
             self.fail(&rpc, error, shard);

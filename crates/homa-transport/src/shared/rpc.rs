@@ -65,6 +65,8 @@ pub(crate) struct RpcState {
     pub(crate) outgoing: Outgoing,
     /// Client: it brings the body of a call whose response comes by another RPC.
     pub(crate) is_upload: bool,
+    /// The same, when its server reads no more of it.
+    pub(crate) is_stopped: bool,
     /// The other RPC of a call that goes both ways at once.
     pub(crate) partner: Option<Weak<Rpc>>,
     /// Server: a response given before the request was complete.

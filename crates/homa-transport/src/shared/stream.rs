@@ -232,7 +232,7 @@ impl OutgoingStream {
         if let Some(error) = &state.failed {
             let peer = self.rpc.peer;
             return Poll::Ready(Err(match error.kind() {
-                CallErrorKind::Dropped if state.is_upload => StreamError::Stopped { peer },
+                _ if state.is_stopped => StreamError::Stopped { peer },
                 CallErrorKind::TooLong { max_bytes: Some(most_bytes) } if state.is_upload => {
                     StreamError::TooLong { peer, most_bytes: *most_bytes }
                 }

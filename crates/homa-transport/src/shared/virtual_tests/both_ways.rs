@@ -197,6 +197,29 @@ fn halves_share_a_failure_when_one_of_them_cannot_begin() {
 }
 
 #[test]
+fn a_writer_whose_call_has_failed_is_not_told_that_it_may_be_answered() {
+    let mut net = Net::new(LinkPlan::default());
+    let (client, server) = (open(&mut net, 1, false), open(&mut net, 2, true));
+    let hosts = [&client, &server];
+    let [upload, download] = [Leg::Upload, Leg::Download].map(|leg| half(&client, &server, leg, 7));
+    upload.lock().is_upload = true;
+    Rpc::pair(&upload, &download);
+    let (_reader, replier) = accept(&mut net, &hosts).into_stream();
+    // As if only one of the two rejections came through.
+    let request = Arc::clone(replier.request());
+    let answer = request.lock().partner.take().and_then(|answer| answer.upgrade()).unwrap();
+    answer.lock().partner = None;
+    drop(replier);
+    net.pass(SOON, &hosts);
+    assert_eq!(failed(&download), Some(CallErrorKind::Dropped));
+    let mut writer = Outgoing::new(client.clone(), upload, None);
+    let StreamError::Call(error) = write(&mut writer, 1).unwrap_err() else {
+        panic!("the call has failed");
+    };
+    assert_eq!(*error.kind(), CallErrorKind::Dropped);
+}
+
+#[test]
 fn a_half_whose_partner_has_failed_does_not_begin() {
     let mut net = Net::new(LinkPlan::default());
     let (client, server) = (open(&mut net, 1, false), open(&mut net, 2, true));
