@@ -330,7 +330,16 @@ impl Ledger {
     pub(crate) fn is_after_its_deadline(&self, plan: &Call, at_ns: u64) -> bool {
         let begun = self.records.get(&plan.number).and_then(|record| record.begun);
         let deadline_ns = begun.and_then(|begun| Some(begun.1 + plan.timeout_ns?));
-        deadline_ns.is_some_and(|deadline_ns| at_ns > deadline_ns + self.late_ns())
+        // Of a request that is accepted whole the time counts from its end.
+        let is_whole = plan.to.is_some_and(|to| !self.plan.hosts[to].streams);
+        let written_ns = match plan.style {
+            Style::Written { piece, gap_ns, .. } if is_whole => {
+                u64::from(plan.bytes / piece.max(1) + 1) * gap_ns
+            }
+            _ => 0,
+        };
+        let slack_ns = written_ns + self.late_ns();
+        deadline_ns.is_some_and(|deadline_ns| at_ns > deadline_ns + slack_ns)
     }
 
     /// Whether bytes of an open body were taken, or why not.
@@ -464,6 +473,8 @@ impl Ledger {
                 .get(&life)
                 .is_some_and(|life| life.closing_ns.is_some() || life.ended_ns.is_some())
         };
+        let own_max = self.plan.hosts[client.host].message_max;
+        let refuses = |plan: &Call| plan.response_bytes() > own_max;
         let timed_out = self.plans.get(&call).is_some_and(|plan| plan.timeout_ns.is_some());
         let _ = begun_ns;
         record.ended.is_some()
@@ -472,6 +483,7 @@ impl Ledger {
             || ended(client)
             || ended(server)
             || timed_out
+            || self.plans.get(&call).is_some_and(refuses)
             || self.plans.get(&call).is_some_and(|plan| self.may_lose_a_half(plan, server))
             || self.plan.is_harsh()
     }
