@@ -231,6 +231,7 @@ impl CallError {
 
     /// What the users of the other RPC of a call are told when one fails so, both of which were
     /// begun: of a body that is too long a handler may have read the beginning.
+    #[cfg_attr(loom, allow(dead_code, reason = "loom tests the driving protocol only"))]
     pub(crate) fn kind_of_partner(&self) -> CallErrorKind {
         match &self.kind {
             CallErrorKind::TooLong { .. } => CallErrorKind::BodyIncomplete,

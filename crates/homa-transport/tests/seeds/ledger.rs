@@ -326,20 +326,14 @@ impl Ledger {
         plan.goes_both_ways() && (tight || self.outgrows(plan, server))
     }
 
-    /// Whether a time is later than the deadline of a call, as far as its server can know.
+    /// Whether a time is later than the deadline of a call, as far as its server can know: it counts
+    /// from the end of a request that is accepted whole, whose packets may come late. A call that
+    /// goes both ways at once has a request of one packet.
     pub(crate) fn is_after_its_deadline(&self, plan: &Call, at_ns: u64) -> bool {
         let begun = self.records.get(&plan.number).and_then(|record| record.begun);
         let deadline_ns = begun.and_then(|begun| Some(begun.1 + plan.timeout_ns?));
-        // Of a request that is accepted whole the time counts from its end.
-        let is_whole = plan.to.is_some_and(|to| !self.plan.hosts[to].streams);
-        let written_ns = match plan.style {
-            Style::Written { piece, gap_ns, .. } if is_whole => {
-                u64::from(plan.bytes / piece.max(1) + 1) * gap_ns
-            }
-            _ => 0,
-        };
-        let slack_ns = written_ns + self.late_ns();
-        deadline_ns.is_some_and(|deadline_ns| at_ns > deadline_ns + slack_ns)
+        let is_late = |deadline_ns| at_ns > deadline_ns + self.late_ns();
+        plan.goes_both_ways() && deadline_ns.is_some_and(is_late)
     }
 
     /// Whether bytes of an open body were taken, or why not.
@@ -611,10 +605,11 @@ impl Ledger {
             // Endpoints that only call are silent at times.
             Kind::Timeout => harsh || ended || !serves,
             Kind::HostUnreachable => harsh || ended || server.is_none(),
-            // Its response broke off, or others took its room.
+            // Its response broke off, or others took its room, or its body was given up.
             Kind::Forgotten => {
                 let tight = server.is_some_and(|server| server.bytes_max < 1 << 30);
-                harsh || tight || ended || given.contains(&Given::Stream { complete: false })
+                let broke_off = outgrows || given.contains(&Given::Stream { complete: false });
+                harsh || tight || ended || broke_off
             }
             Kind::DeadlineExceeded { .. } => plan.timeout_ns.is_some_and(|timeout_ns| {
                 record.ended.as_ref().is_some_and(|(_, at_ns)| *at_ns >= begun_ns + timeout_ns)
