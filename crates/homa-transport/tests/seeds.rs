@@ -8,8 +8,6 @@
 //! leaves out of it what it fails without (`HOMA_SHRINK=0`: not tried). With these variables only
 //! this world runs, and `HOMA_SHOW_PACKETS=1` shows its packets and what its users do.
 
-#[path = "seeds/cut.rs"]
-mod cut;
 #[path = "seeds/executor.rs"]
 mod executor;
 #[path = "seeds/ledger.rs"]
@@ -27,14 +25,17 @@ use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
-use cut::{Cut, shrink};
+use homa_virtual::{Cut, shrink};
 use ledger::Violation;
 use plan::{Plan, TROUBLES};
 use scene::{Outcome, play};
 
 /// The name of threads that try worlds: their panics are reported with the seed.
 const WORLDS: &str = "worlds";
+/// Longest time to look for a smaller plan.
+const SHRINKING_MAX: Duration = Duration::from_secs(60);
 
 thread_local! {
     static PANICKED_AT: Cell<Option<String>> = const { Cell::new(None) };
@@ -89,8 +90,11 @@ fn shrunk(seed: u64) -> String {
         return "it failed, then not".into();
     };
     let kind = violations[0].kind;
-    let fails =
-        |cut: &Cut| try_seed(seed, cut, false).is_err_and(|violations| violations[0].kind == kind);
+    let until = Instant::now() + SHRINKING_MAX;
+    let fails = |cut: &Cut| {
+        let in_time = Instant::now() < until;
+        in_time && try_seed(seed, cut, false).is_err_and(|violations| violations[0].kind == kind)
+    };
     let actions = Plan::new(seed, &Cut::default()).actions.len();
     let least = shrink(TROUBLES, actions, fails);
     let violations = try_seed(seed, &least, false).err().unwrap_or_default();
@@ -186,6 +190,7 @@ const COMMON: &[&str] = &[
     "Rejected",
     "Restarted",
     "ServiceGone",
+    "Stopped",
     "Timeout",
     "TooLong",
 ];

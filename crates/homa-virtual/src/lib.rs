@@ -14,6 +14,7 @@
 //! * [`Ledger`]: how each call ended, how often its handler ran, and every broken promise. All
 //!   bytes are compared to a [`Pattern`]; each RPC has one final `Released` and one `Ended`, and
 //!   nothing afterwards. An [`Auditor`] watches the packets of all links.
+//! * [`shrink`] finds what can be left out of a plan that fails ([`Cut`]).
 //!
 //! ```
 //! use homa_virtual::{CallEnd, CallPlan, LinkPlan, World};
@@ -31,6 +32,7 @@ mod app;
 mod attached;
 mod auditor;
 mod conduct;
+mod cut;
 mod dice;
 mod digest;
 mod driver;
@@ -46,6 +48,7 @@ mod world;
 pub use attached::AttachedDriver;
 pub use auditor::Auditor;
 pub use conduct::Conduct;
+pub use cut::{Cut, shrink};
 pub use dice::Dice;
 pub use driver::VirtualDriver;
 pub use fault::{Faults, MtuChange, Partition, RefusalRates};

@@ -11,8 +11,6 @@
 
 #[path = "seeds/calm.rs"]
 mod calm;
-#[path = "seeds/cut.rs"]
-mod cut;
 #[path = "seeds/digests.rs"]
 mod digests;
 #[path = "seeds/drills/mod.rs"]
@@ -25,13 +23,12 @@ use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use cut::{Cut, shrink};
 use homa_core::{Carriage, Config, FailReason, Stats};
 use homa_virtual::{
-    CallEnd, CallPlan, Conduct, Dice, HostPlan, LinkPlan, MtuChange, Partition, PortPlan,
-    RefusalRates, Response, World,
+    CallEnd, CallPlan, Conduct, Cut, Dice, HostPlan, LinkPlan, MtuChange, Partition, PortPlan,
+    RefusalRates, Response, World, shrink,
 };
 
 const US: u64 = 1_000;
@@ -155,7 +152,7 @@ impl Trial {
         trial.plan_links(&mut dice, hosts);
         let span_ns = trial.plan_calls(&mut dice, hosts);
         trial.plan_troubles(&mut dice, hosts, span_ns);
-        if trial.cut.lonely {
+        if trial.cut.without.contains(IDLE_HOSTS) {
             trial.leave_out_lonely_hosts(hosts);
         }
         trial
@@ -712,6 +709,10 @@ fn keep_panics_of_worlds_quiet() {
 
 /// Name of threads that try worlds.
 const WORLDS: &str = "worlds";
+/// Longest time to look for a smaller world.
+const SHRINKING_MAX: Duration = Duration::from_secs(60);
+/// The trouble of hosts that no call concerns: without it they are not there.
+const IDLE_HOSTS: &str = "idle-hosts";
 
 fn try_seed(seed: u64, cut: &Cut) -> Result<Coverage, String> {
     let result = catch_unwind(AssertUnwindSafe(|| {
@@ -774,7 +775,10 @@ fn shrunk(seed: u64) -> String {
     }
     let trial = Trial::new(seed, &Cut::default());
     let calls = trial.world.ledger.calls.len();
-    let least = shrink(&trial.troubles, calls, |cut| try_seed(seed, cut).is_err());
+    let troubles: Vec<_> = trial.troubles.iter().copied().chain([IDLE_HOSTS]).collect();
+    let until = Instant::now() + SHRINKING_MAX;
+    let fails = |cut: &Cut| Instant::now() < until && try_seed(seed, cut).is_err();
+    let least = shrink(&troubles, calls, fails);
     let failure = try_seed(seed, &least).err().unwrap_or_else(|| "it failed, then not".into());
     format!("HOMA_SEED={seed} HOMA_SHRINK={least}: {failure}")
 }

@@ -94,8 +94,9 @@ pub enum CallErrorKind {
     EmptyMessage,
     /// This endpoint is at a limit; nothing was sent. `try_start` returns it, others wait.
     LimitReached(Limit),
-    /// The request body was given up before all of it was supplied. A server that reads requests
-    /// as they arrive may have begun to execute it.
+    /// The request body was given up before all of it was supplied, or, without a length announced,
+    /// outgrew what the server takes. A server that reads requests as they arrive may have begun to
+    /// execute it.
     BodyIncomplete,
     /// This endpoint was closed: bind a new one.
     Closed,
@@ -158,6 +159,7 @@ impl CallError {
                 CallErrorKind::VersionMismatch { theirs, ours: homa_wire::VERSION }
             }
             FailReason::Aborted => CallErrorKind::BodyIncomplete,
+            FailReason::RequestTooLong => CallErrorKind::TooLong { max_bytes: None },
             _ => return CallErrorKind::Closed.into(),
         };
         Self::new(server, kind)
@@ -225,6 +227,16 @@ impl CallError {
             self.kind,
             Kind::NoService | Kind::NotExecuted | Kind::Overloaded | Kind::LimitReached(_)
         )
+    }
+
+    /// What the users of the other RPC of a call are told when one fails so, both of which were
+    /// begun: of a body that is too long a handler may have read the beginning.
+    #[cfg_attr(loom, allow(dead_code, reason = "loom tests the driving protocol only"))]
+    pub(crate) fn kind_of_partner(&self) -> CallErrorKind {
+        match &self.kind {
+            CallErrorKind::TooLong { .. } => CallErrorKind::BodyIncomplete,
+            kind => kind.clone(),
+        }
     }
 
     pub(super) fn io_kind(&self) -> io::ErrorKind {

@@ -29,12 +29,14 @@ pub enum StreamError {
         peer: SocketAddr,
     },
     /// More bytes than the length announced, or than a message may have; none of them was taken.
-    #[error("the body for {peer} has more than {most_bytes} bytes")]
+    /// Or, of a body without a length, more in all than its server takes: the call has failed.
+    #[error("the body shared with {peer} has more than {most_bytes} bytes")]
     #[non_exhaustive]
     TooLong {
         /// The other end's address.
         peer: SocketAddr,
-        /// The length given at the start, or the most that `limits.max_message_bytes` lets.
+        /// The length given at the start, or the most that `limits.max_message_bytes` lets, here
+        /// or at the server.
         most_bytes: u32,
     },
     /// `finish` came before all announced bytes were sent; the RPC was aborted.

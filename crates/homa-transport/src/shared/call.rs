@@ -39,12 +39,16 @@ pub(crate) struct PendingCall {
 pub(crate) struct CallOptions {
     pub(crate) deadline: Option<std::time::Instant>,
     pub(crate) timeout: Option<Duration>,
+    /// When it fails by the endpoint's clock, once it has begun: its second RPC with the first.
+    fails_at: Option<Instant>,
     pub(crate) priority_hint: Option<u8>,
     /// Room that was taken for the call before it was made.
     #[cfg(feature = "tower")]
     pub(crate) permit: Option<Box<Permit>>,
     /// The response is read while it arrives.
     streaming_response: bool,
+    /// Brings the body of the call, whose response comes by the RPC that is begun.
+    upload: Option<Arc<Rpc>>,
     /// The set of calls to be told about the end. With one the request is sent with others, at the
     /// next flush.
     queue: Option<(Arc<ReadyQueue>, u64)>,
@@ -153,7 +157,7 @@ impl PendingCall {
     pub(crate) fn begin(&mut self) {
         if let Stage::New(_) = self.stage {
             if let Stage::New(content) = std::mem::replace(&mut self.stage, Stage::Over) {
-                let deadline = deadline(&self.handle, &self.options);
+                let deadline = deadline(&self.handle, &mut self.options);
                 self.stage = match self.server.address() {
                     Some(server) => self.begin_at(server, content, deadline),
                     None => self.resolve(content, deadline),
@@ -185,8 +189,11 @@ impl PendingCall {
             priority_hint: options.priority_hint,
             ..RequestOptions::default()
         };
-        if let Err(kind) = check(handle, server, &content, &request_options) {
-            return Stage::Failed(Box::new(kind));
+        // What ends one RPC of a call ends the other one where both are known.
+        if options.upload.is_none() {
+            if let Err(kind) = check(handle, server, &content, &request_options) {
+                return Stage::Failed(Box::new(kind));
+            }
         }
         let charge = options.take_room(handle, server, content.held_bytes());
         let queue = options.queue.take();
@@ -198,6 +205,9 @@ impl PendingCall {
             state.is_upload = frame.leg.is_some();
         }
         let rpc = Rpc::new(server, Role::Client, state);
+        if let Some(upload) = options.upload.take() {
+            Rpc::pair(&upload, &rpc);
+        }
         let request = Request { rpc, content, options: request_options, later, place: None };
         if has_room {
             Stage::Sent(request.submit(handle))
@@ -339,7 +349,7 @@ impl PendingCall {
         let mut call = self.take();
         if let Some(pair) = pair {
             call.stage = Stage::New(Content::Download(pair));
-            call.begin_anyway(&rpc);
+            call.begin_anyway(rpc);
         }
         Poll::Ready(Ok((writer, call)))
     }
@@ -356,7 +366,8 @@ impl PendingCall {
 
     /// Begins the RPC that gets the response of a call whose body goes by `upload`, whether there
     /// is room or not: the call has taken its place.
-    fn begin_anyway(&mut self, upload: &Arc<Rpc>) {
+    fn begin_anyway(&mut self, upload: Arc<Rpc>) {
+        self.options.upload = Some(upload);
         self.begin();
         if let Stage::Waiting(_) = &self.stage {
             if let Stage::Waiting(request) = std::mem::replace(&mut self.stage, Stage::Over) {
@@ -364,9 +375,6 @@ impl PendingCall {
                 request.rpc.lock().charge = Some(charge);
                 self.stage = Stage::Sent(request.submit(&self.handle));
             }
-        }
-        if let Stage::Sent(download) = &self.stage {
-            Rpc::pair(upload, download);
         }
     }
 
@@ -480,13 +488,15 @@ impl Request {
     }
 }
 
-/// The earlier one of deadline and timeout.
+/// The earlier one of deadline and timeout, which count from the first time that it is asked for.
 #[inline]
-fn deadline(handle: &Handle, options: &CallOptions) -> Option<Instant> {
-    let deadline_ns = options.deadline.map(|at| handle.time_ns(at));
-    let timeout_ns = options.timeout.map(|timeout| handle.after_ns(timeout));
-    let earlier_ns = deadline_ns.into_iter().chain(timeout_ns).min()?;
-    (earlier_ns != NEVER_NS).then(|| Instant::from_nanos(earlier_ns))
+fn deadline(handle: &Handle, options: &mut CallOptions) -> Option<Instant> {
+    let deadline_ns = options.deadline.take().map(|at| handle.time_ns(at));
+    let timeout_ns = options.timeout.take().map(|timeout| handle.after_ns(timeout));
+    if let Some(earlier_ns) = deadline_ns.into_iter().chain(timeout_ns).min() {
+        options.fails_at = (earlier_ns != NEVER_NS).then(|| Instant::from_nanos(earlier_ns));
+    }
+    options.fails_at
 }
 
 fn check(

@@ -1,5 +1,6 @@
 //! Context of operations and events besides the shard, and what both of them do.
 
+use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -15,7 +16,6 @@ use super::rpc::{Content, EarlyResponse, Role, Rpc, RpcState};
 use super::send;
 use super::singles::{Meeting, Single};
 use super::wakes::Wakes;
-use crate::drive::seat::NEVER_NS;
 use crate::drive::sync::MutexGuard;
 use crate::{CallError, CallErrorKind};
 
@@ -123,6 +123,22 @@ impl Context<'_> {
         self.end(rpc, FailReason::Rejected, CallErrorKind::Malformed, shard);
     }
 
+    /// Ends an RPC that has failed, and its partner, whose users are told the same. It fails first:
+    /// who makes it known to its partner then looks whether it has.
+    pub(crate) fn fail(&mut self, rpc: &Rpc, error: CallError, shard: &mut ShardView<'_>) {
+        let kind = error.kind_of_partner();
+        self.fail_one(rpc, error);
+        if let Some(partner) = rpc.partner() {
+            self.end_one(&partner, FailReason::Rejected, kind, shard);
+        }
+    }
+
+    /// Ends an RPC that has failed but not its partner.
+    pub(crate) fn fail_one(&mut self, rpc: &Rpc, error: CallError) {
+        self.release(rpc);
+        rpc.fail(error, self.wakes);
+    }
+
     /// Ends an RPC for `why` at the other end, and for `kind` here; its partner too.
     pub(crate) fn end(
         &mut self,
@@ -150,8 +166,7 @@ impl Context<'_> {
             // Stale: it is over already, which is what was wanted.
             let _ = shard.abort(key, why);
         }
-        self.release(rpc);
-        rpc.fail(CallError::new(rpc.peer, kind), self.wakes);
+        self.fail_one(rpc, CallError::new(rpc.peer, kind));
     }
 
     /// Moves complete requests into the accept queue as long as it has room.
@@ -181,19 +196,22 @@ impl Context<'_> {
 
     /// Queues a request for those who accept, when both of its RPCs are here if it has two.
     pub(crate) fn accept(&mut self, rpc: &Arc<Rpc>, body: Message, shard: &mut ShardView<'_>) {
-        let state = rpc.lock();
+        let mut state = rpc.lock();
         let Some((leg, pair)) = state.incoming.leg() else {
             return self.queue(Queued::new(rpc, body), state, shard);
         };
-        drop(state);
         let now_ns = shard.now().as_nanos();
-        for old in self.registry.single.take_old(now_ns, self.facts.timeout_ns) {
-            self.refuse(&old, FailReason::Overloaded, shard);
+        state.note_deadline(now_ns);
+        drop(state);
+        if self.registry.single.is_full() {
+            self.refuse_lone(shard);
         }
-        let single = Single { rpc: Arc::clone(rpc), body, leg, since_ns: now_ns };
+        let old_at_ns = now_ns.saturating_add(self.facts.timeout_ns);
+        let single = Single { rpc: Arc::clone(rpc), body, leg, old_at_ns };
         match self.registry.single.meet(pair, single) {
             Meeting::Waits => {}
             Meeting::Refused => self.refuse(rpc, FailReason::Overloaded, shard),
+            Meeting::Failed => self.refuse(rpc, FailReason::Rejected, shard),
             Meeting::Complete { upload, download } => {
                 Rpc::pair(&upload.rpc, &download.rpc);
                 download.rpc.lock().queued = true;
@@ -213,11 +231,7 @@ impl Context<'_> {
         mut state: MutexGuard<'_, RpcState>,
         shard: &mut ShardView<'_>,
     ) {
-        let arrived_ns = state.arrived_ns.unwrap_or_else(|| shard.now().as_nanos());
-        if let Some(timeout) = state.incoming.frame.as_ref().and_then(|frame| frame.timeout) {
-            let timeout_ns = u64::try_from(timeout.as_nanos()).unwrap_or(NEVER_NS);
-            state.deadline_ns = Some(arrived_ns.saturating_add(timeout_ns));
-        }
+        let arrived_ns = state.note_deadline(shard.now().as_nanos());
         request.refuse_at_ns = self.rooms.requests.refuse_at_ns(arrived_ns, state.deadline_ns);
         state.queued = true;
         drop(state);
@@ -243,6 +257,19 @@ impl Context<'_> {
             self.refuse(&request.rpc, FailReason::Overloaded, shard);
         }
         self.refill_accept(shard);
+    }
+
+    /// Refuses RPCs of calls that go both ways at once whose partner does not come. It may be what
+    /// has not come so far that its frame was read: bodies that are accepted whole can take long.
+    pub(crate) fn refuse_lone(&mut self, shard: &mut ShardView<'_>) {
+        let is_unread = |rpc: &&Arc<Rpc>| rpc.role == Role::Server && rpc.lock().incoming.framed;
+        let clients: HashSet<SocketAddr> =
+            self.registry.rpcs().filter(is_unread).map(|rpc| rpc.peer).collect();
+        let (now_ns, more_ns) = (shard.now().as_nanos(), self.facts.timeout_ns);
+        let may_come = |rpc: &Rpc| clients.contains(&rpc.peer);
+        for lone in self.registry.single.take_old(now_ns, more_ns, may_come) {
+            self.refuse(&lone, FailReason::Overloaded, shard);
+        }
     }
 
     /// Refuses a request that no handler has seen.

@@ -187,15 +187,14 @@ impl Context<'_> {
 
     fn failed(&mut self, key: RpcKey, reason: FailReason, shard: &mut ShardView<'_>) {
         let Some(rpc) = self.registry.get(key).cloned() else { return };
-        self.release(&rpc);
         let error = CallError::from_reason(reason, rpc.peer);
         // A server that reads no more of a request may answer it all the same.
-        let reads_no_more = rpc.role == Role::Client && reason == FailReason::Rejected;
-        let partner = rpc.partner().filter(|_| !(reads_no_more && rpc.lock().is_upload));
-        if let Some(partner) = partner {
-            self.end_one(&partner, FailReason::Rejected, error.kind().clone(), shard);
+        if rpc.role == Role::Client && reason == FailReason::Rejected && rpc.lock().is_upload {
+            rpc.lock().is_stopped = true;
+            self.fail_one(&rpc, error);
+        } else {
+            self.fail(&rpc, error, shard);
         }
-        rpc.fail(error, self.wakes);
     }
 
     fn released(&mut self, key: RpcKey, upto: u32) {

@@ -74,6 +74,9 @@ impl<D: Driver + std::fmt::Debug + Send, C: Clock> Serve for LockedShard<D, C> {
         if core.rooms.requests.look_at_ns() <= now_ns {
             context.refuse_overdue(&mut shard.view(now));
         }
+        if context.registry.single.look_at_ns() <= now_ns {
+            context.refuse_lone(&mut shard.view(now));
+        }
         let mut turn = match looks {
             0 => Ok(shard.push(now, &mut context)),
             _ => look(core, looks, now, shard, &mut context),
@@ -90,7 +93,8 @@ impl<D: Driver + std::fmt::Debug + Send, C: Clock> Serve for LockedShard<D, C> {
         let next_ns = turn.next.map_or(NEVER_NS, Instant::as_nanos);
         let urgent = turn.urgency == Urgency::Active;
         let closing_ns = core.life.closing_until_ns().unwrap_or(NEVER_NS);
-        let deadline_ns = next_ns.min(room_ns).min(closing_ns);
+        let lone_ns = registry.single.look_at_ns();
+        let deadline_ns = next_ns.min(room_ns).min(closing_ns).min(lone_ns);
         let kicked = core.seat.turned(Due { deadline_ns, urgent });
         drop(state);
         if closes {

@@ -87,17 +87,20 @@ fn start(
     shard: &mut ShardView<'_>,
     context: &mut Context<'_>,
 ) {
+    // It may have failed, or its partner, before it was known to it.
+    if let Some(error) = rpc.partner().and_then(|partner| partner.failure()) {
+        return context.fail_one(&rpc, CallError::new(rpc.peer, error.kind_of_partner()));
+    }
+    if rpc.has_failed() {
+        return context.release(&rpc);
+    }
     let begun = send::request(context.path_to(rpc.peer), content, options, shard);
     match begun {
         Ok(key) => {
             context.registry.insert(key, Arc::clone(&rpc));
             rpc.lock().key = Some(key);
         }
-        Err(error) => {
-            let error = call_error(error, rpc.peer);
-            context.release(&rpc);
-            rpc.fail(error, context.wakes);
-        }
+        Err(error) => context.fail(&rpc, call_error(error, rpc.peer), shard),
     }
 }
 

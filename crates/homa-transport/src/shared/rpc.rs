@@ -15,6 +15,7 @@ use super::frame::{Frame, Leg, Malformed};
 use super::ready::ReadyQueue;
 use super::room::Charge;
 use super::wakes::Wakes;
+use crate::drive::seat::NEVER_NS;
 use crate::drive::sync::{Mutex, MutexGuard, lock};
 use crate::{CallError, CallErrorKind, Rejection};
 
@@ -64,6 +65,8 @@ pub(crate) struct RpcState {
     pub(crate) outgoing: Outgoing,
     /// Client: it brings the body of a call whose response comes by another RPC.
     pub(crate) is_upload: bool,
+    /// The same, when its server reads no more of it.
+    pub(crate) is_stopped: bool,
     /// The other RPC of a call that goes both ways at once.
     pub(crate) partner: Option<Weak<Rpc>>,
     /// Server: a response given before the request was complete.
@@ -186,15 +189,28 @@ impl Rpc {
         self.lock().partner.as_ref()?.upgrade()
     }
 
-    /// Makes the two RPCs of a call known to each other.
+    /// Makes the two RPCs of a call known to each other. The earlier deadline is that of both.
     pub(crate) fn pair(upload: &Arc<Self>, download: &Arc<Self>) {
-        upload.lock().partner = Some(Arc::downgrade(download));
-        download.lock().partner = Some(Arc::downgrade(upload));
+        let mut state = download.lock();
+        state.partner = Some(Arc::downgrade(upload));
+        let deadline_ns = state.deadline_ns;
+        drop(state);
+        let mut state = upload.lock();
+        state.partner = Some(Arc::downgrade(download));
+        state.deadline_ns = state.deadline_ns.into_iter().chain(deadline_ns).min();
     }
 
     /// Whether it failed.
     pub(crate) fn has_failed(&self) -> bool {
         self.has_failed.load(Ordering::Acquire)
+    }
+
+    /// Why it failed, if it did.
+    pub(crate) fn failure(&self) -> Option<CallError> {
+        if !self.has_failed() {
+            return None;
+        }
+        self.lock().failed.as_deref().cloned()
     }
 
     /// Ends it with an error; the first one counts. Wakers of those concerned go to `wakes`.
@@ -208,6 +224,20 @@ impl Rpc {
 }
 
 impl RpcState {
+    /// Server: keeps when its client gives it up, if that is not known, of a request that is here
+    /// at `now_ns`. Returns when it was complete.
+    #[inline]
+    pub(crate) fn note_deadline(&mut self, now_ns: u64) -> u64 {
+        let arrived_ns = self.arrived_ns.unwrap_or(now_ns);
+        if self.deadline_ns.is_none() {
+            let timeout = self.incoming.frame.as_ref().and_then(|frame| frame.timeout);
+            let timeout_ns =
+                timeout.map(|timeout| u64::try_from(timeout.as_nanos()).unwrap_or(NEVER_NS));
+            self.deadline_ns = timeout_ns.map(|after_ns| arrived_ns.saturating_add(after_ns));
+        }
+        arrived_ns
+    }
+
     /// Tells `queue` by that number when it is over; returns who is to be woken if it is.
     pub(crate) fn set_queue(&mut self, (queue, id): (Arc<ReadyQueue>, u64)) -> Option<Waker> {
         if self.is_over() {

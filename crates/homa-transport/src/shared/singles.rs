@@ -8,16 +8,24 @@ use homa_io::Message;
 
 use super::frame::Leg;
 use super::rpc::Rpc;
+use crate::drive::seat::NEVER_NS;
 
 /// RPCs that wait for their partner, at most.
 const SINGLES_MAX: usize = 1_024;
 
 /// RPCs whose partner has not come.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Singles {
     waiting: HashMap<(SocketAddr, u64), Single>,
-    /// When old ones were last looked for.
-    looked_ns: u64,
+    /// When to look for old ones, or [`NEVER_NS`]: not after the first is old. It may have met its
+    /// partner meanwhile.
+    look_at_ns: u64,
+}
+
+impl Default for Singles {
+    fn default() -> Self {
+        Self { waiting: HashMap::new(), look_at_ns: NEVER_NS }
+    }
 }
 
 /// One of the two RPCs of a call.
@@ -27,7 +35,8 @@ pub(crate) struct Single {
     /// What is here of its request.
     pub(crate) body: Message,
     pub(crate) leg: Leg,
-    pub(crate) since_ns: u64,
+    /// When it is old.
+    pub(crate) old_at_ns: u64,
 }
 
 /// Whether the partner of an RPC is there.
@@ -39,6 +48,8 @@ pub(crate) enum Meeting {
     Waits,
     /// Too many wait, or another RPC has its name: it is to be refused.
     Refused,
+    /// Its partner has failed: it is to end as well.
+    Failed,
 }
 
 impl Singles {
@@ -46,6 +57,7 @@ impl Singles {
     pub(crate) fn meet(&mut self, pair: u64, new: Single) -> Meeting {
         let name = (new.rpc.peer, pair);
         match self.waiting.remove(&name) {
+            Some(other) if other.rpc.has_failed() => Meeting::Failed,
             Some(other) if other.leg != new.leg => match new.leg {
                 Leg::Upload => Meeting::Complete { upload: new, download: other },
                 Leg::Download => Meeting::Complete { upload: other, download: new },
@@ -56,41 +68,62 @@ impl Singles {
             }
             None if self.waiting.len() >= SINGLES_MAX => Meeting::Refused,
             None => {
+                self.look_at_ns = self.look_at_ns.min(new.old_at_ns);
                 self.waiting.insert(name, new);
                 Meeting::Waits
             }
         }
     }
 
-    /// Takes out those that failed or wait for `timeout_ns` or longer. It looks for them once in
-    /// that time, or when there is no room for others.
-    pub(crate) fn take_old(&mut self, now_ns: u64, timeout_ns: u64) -> Vec<Arc<Rpc>> {
-        let mut old = Vec::new();
-        let before_ns = now_ns.saturating_sub(timeout_ns);
-        if self.looked_ns > before_ns && self.waiting.len() < SINGLES_MAX {
-            return old;
-        }
-        self.looked_ns = now_ns;
+    /// Whether no other one can wait.
+    pub(crate) fn is_full(&self) -> bool {
+        self.waiting.len() >= SINGLES_MAX
+    }
+
+    /// When [`Singles::take_old`] has something to do, in ns, or [`NEVER_NS`].
+    #[inline]
+    pub(crate) fn look_at_ns(&self) -> u64 {
+        self.look_at_ns
+    }
+
+    /// Takes out those that failed or are old; of the latter those stay for `more_ns` whose partner
+    /// `may_come`.
+    #[cold]
+    pub(crate) fn take_old(
+        &mut self,
+        now_ns: u64,
+        more_ns: u64,
+        may_come: impl Fn(&Rpc) -> bool,
+    ) -> Vec<Arc<Rpc>> {
+        let (mut over, mut look_at_ns) = (Vec::new(), NEVER_NS);
         self.waiting.retain(|_, single| {
-            let is_old = single.rpc.has_failed() || single.since_ns <= before_ns;
-            if is_old {
-                old.push(Arc::clone(&single.rpc));
+            if single.old_at_ns <= now_ns && may_come(&single.rpc) {
+                single.old_at_ns = now_ns.saturating_add(more_ns);
             }
-            !is_old
+            let stays = single.old_at_ns > now_ns && !single.rpc.has_failed();
+            if stays {
+                look_at_ns = look_at_ns.min(single.old_at_ns);
+            } else {
+                over.push(Arc::clone(&single.rpc));
+            }
+            stays
         });
-        old
+        self.look_at_ns = look_at_ns;
+        over
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::rpc::{Role, RpcState};
+    use super::super::wakes::Wakes;
     use super::*;
+    use crate::{CallError, CallErrorKind};
 
-    fn single(port: u16, leg: Leg, since_ns: u64) -> Single {
+    fn single(port: u16, leg: Leg, old_at_ns: u64) -> Single {
         let peer = SocketAddr::from(([10, 0, 0, 1], port));
         let rpc = Rpc::new(peer, Role::Server, RpcState::default());
-        Single { rpc, body: Message::new(), leg, since_ns }
+        Single { rpc, body: Message::new(), leg, old_at_ns }
     }
 
     #[test]
@@ -119,14 +152,36 @@ mod tests {
     }
 
     #[test]
+    fn an_rpc_does_not_meet_one_that_has_failed() {
+        let mut singles = Singles::default();
+        let upload = single(1, Leg::Upload, 0);
+        let failure = CallError::new(upload.rpc.peer, CallErrorKind::Dropped);
+        let rpc = Arc::clone(&upload.rpc);
+        assert!(matches!(singles.meet(7, upload), Meeting::Waits));
+        rpc.fail(failure, &mut Wakes::default());
+        assert!(matches!(singles.meet(7, single(1, Leg::Download, 0)), Meeting::Failed));
+    }
+
+    #[test]
     fn only_so_many_wait_and_none_for_ever() {
         let mut singles = Singles::default();
         for pair in 0..SINGLES_MAX as u64 {
             assert!(matches!(singles.meet(pair, single(1, Leg::Upload, pair)), Meeting::Waits));
         }
         assert!(matches!(singles.meet(9_999, single(1, Leg::Upload, 0)), Meeting::Refused));
-        assert_eq!(singles.take_old(109, 100).len(), 10);
-        assert_eq!(singles.take_old(150, 100).len(), 0, "it looked a moment ago");
-        assert_eq!(singles.take_old(210, 100).len(), 101);
+        assert!(singles.is_full());
+        assert_eq!((singles.look_at_ns(), singles.take_old(9, 100, |_| false).len()), (0, 10));
+        assert_eq!(singles.look_at_ns(), 10);
+        assert_eq!(singles.take_old(1_023, 100, |_| false).len(), SINGLES_MAX - 10);
+        assert_eq!(singles.look_at_ns(), NEVER_NS);
+    }
+
+    #[test]
+    fn one_whose_partner_may_come_waits_on() {
+        let mut singles = Singles::default();
+        assert!(matches!(singles.meet(7, single(1, Leg::Download, 100)), Meeting::Waits));
+        assert!(singles.take_old(100, 50, |_| true).is_empty());
+        assert_eq!(singles.look_at_ns(), 150);
+        assert_eq!(singles.take_old(150, 50, |_| false).len(), 1);
     }
 }

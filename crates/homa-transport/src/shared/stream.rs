@@ -124,6 +124,10 @@ impl IncomingStream {
             (None, None) => CallErrorKind::Closed.into(),
             (None, Some(_)) => return None,
         };
+        if let (Role::Server, CallErrorKind::TooLong { .. }) = (self.rpc.role, error.kind()) {
+            let most_bytes = self.handle.facts.max_message_bytes;
+            return Some(StreamError::TooLong { peer: self.rpc.peer, most_bytes });
+        }
         Some(stream_error(&self.rpc, error))
     }
 }
@@ -138,10 +142,17 @@ fn stream_error(rpc: &Rpc, error: CallError) -> StreamError {
 
 impl Drop for IncomingStream {
     fn drop(&mut self) {
-        if self.at_end || self.whole.is_some() || self.handle.is_forked() {
+        if self.at_end || self.handle.is_forked() || self.rpc.has_failed() {
             return;
         }
-        if self.rpc.has_failed() || self.rpc.lock().incoming.is_at_end() {
+        let state = self.rpc.lock();
+        let is_over = match &self.whole {
+            // There is nothing to end but what else is done for the call.
+            Some(whole) => whole.is_empty() || state.partner.is_none(),
+            None => state.incoming.is_at_end(),
+        };
+        drop(state);
+        if is_over {
             return;
         }
         let rpc = Arc::clone(&self.rpc);
@@ -219,10 +230,14 @@ impl OutgoingStream {
         }
         let mut state = self.rpc.lock();
         if let Some(error) = &state.failed {
-            let stopped = state.is_upload && *error.kind() == CallErrorKind::Dropped;
-            return Poll::Ready(Err(match stopped {
-                true => StreamError::Stopped { peer: self.rpc.peer },
-                false => stream_error(&self.rpc, CallError::clone(error)),
+            let peer = self.rpc.peer;
+            return Poll::Ready(Err(match error.kind() {
+                _ if state.is_stopped => StreamError::Stopped { peer },
+                CallErrorKind::TooLong { max_bytes: Some(most_bytes) } if state.is_upload => {
+                    StreamError::TooLong { peer, most_bytes: *most_bytes }
+                }
+                _ if state.is_upload => CallError::new(peer, error.kind_of_partner()).into(),
+                _ => stream_error(&self.rpc, CallError::clone(error)),
             }));
         }
         // The engine ends a response before its last byte without a word if nobody waits for it.

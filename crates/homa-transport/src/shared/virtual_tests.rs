@@ -14,6 +14,7 @@ use crate::clock::Clock;
 use crate::drive::wait::Host;
 use crate::{CallErrorKind, EndpointBuilder};
 
+mod both_ways;
 mod overdue;
 mod wakes;
 

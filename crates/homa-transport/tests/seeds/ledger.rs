@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
 
-use homa_transport::{CallError, CallErrorKind, Message, Metadata};
+use homa_transport::{CallError, CallErrorKind, Message, Metadata, StreamError};
 
 use super::plan::{Answer, Call, Plan, SECOND, Style};
 
@@ -82,6 +82,12 @@ struct Record {
     executions: Vec<Execution>,
     /// The writer of its body was dropped.
     writer_dropped: bool,
+    /// All of an open body was written.
+    writer_finished: bool,
+    /// A handler dropped the reader of its body.
+    reader_dropped: bool,
+    /// What the writer of an open body was told.
+    writer_failed: Option<(CallError, u64)>,
     /// Its reader or its response were given up.
     gave_up: bool,
     /// It is in a set, whose user looks at it some time.
@@ -104,6 +110,8 @@ pub(crate) struct Ledger {
 
 /// Timers of the engine may be so late, in ns.
 const TIMER_NS: u64 = 1_000_000;
+/// What the two responses to a call have ahead of the body at most.
+const FRAMES_BYTES: u64 = 200;
 /// Violations that are kept.
 const VIOLATIONS_MAX: usize = 20;
 
@@ -191,6 +199,24 @@ impl Ledger {
 
     pub(crate) fn writer_dropped(&mut self, call: u32) {
         self.records.entry(call).or_default().writer_dropped = true;
+    }
+
+    /// The writer of an open body says that this is all.
+    pub(crate) fn writer_finished(&mut self, call: u32) {
+        self.records.entry(call).or_default().writer_finished = true;
+    }
+
+    /// A handler stops to read a request.
+    pub(crate) fn stops_reading(&mut self, call: u32) {
+        self.records.entry(call).or_default().reader_dropped = true;
+    }
+
+    /// A handler came to the end of a request.
+    pub(crate) fn read_to_end(&mut self, plan: &Call) {
+        let finished = self.records.get(&plan.number).is_some_and(|it| it.writer_finished);
+        if plan.goes_both_ways() && !finished {
+            self.violation("early end", format!("{plan:?} ended before its writer said so"));
+        }
     }
 
     /// Its user gives a call up.
@@ -281,8 +307,87 @@ impl Ledger {
     /// Whether an answer may be longer than what there is room for.
     pub(crate) fn may_be_too_much(&self, call: u32, life: Life) -> bool {
         let host = &self.plan.hosts[life.host];
-        let long = |plan: &Call| plan.answer.bytes() > host.message_max;
+        let long = |plan: &Call| plan.response_bytes() > host.message_max;
         host.bytes_max < 10_000_000 || self.plans.get(&call).is_some_and(long)
+    }
+
+    /// Whether a body of unknown length may become longer than what its server takes.
+    pub(crate) fn outgrows(&self, plan: &Call, server: Life) -> bool {
+        plan.goes_both_ways() && plan.bytes > self.plan.hosts[server.host].message_max
+    }
+
+    /// Whether a server may give up a half of a call, and the call with it: its body, which is too
+    /// long, or one of its responses, whose room others take.
+    fn may_lose_a_half(&self, plan: &Call, server: Life) -> bool {
+        let comes = |plan: &&Call| plan.to == Some(server.host);
+        let bytes = |plan: &Call| u64::from(plan.response_bytes()) + FRAMES_BYTES;
+        let responses_bytes: u64 = self.plans.values().filter(comes).map(bytes).sum();
+        let tight = responses_bytes > self.plan.hosts[server.host].bytes_max;
+        plan.goes_both_ways() && (tight || self.outgrows(plan, server))
+    }
+
+    /// Whether a time is later than the deadline of a call, as far as its server can know: it counts
+    /// from the end of a request that is accepted whole, whose packets may come late. A call that
+    /// goes both ways at once has a request of one packet.
+    pub(crate) fn is_after_its_deadline(&self, plan: &Call, at_ns: u64) -> bool {
+        let begun = self.records.get(&plan.number).and_then(|record| record.begun);
+        let deadline_ns = begun.and_then(|begun| Some(begun.1 + plan.timeout_ns?));
+        let is_late = |deadline_ns| at_ns > deadline_ns + self.late_ns();
+        plan.goes_both_ways() && deadline_ns.is_some_and(is_late)
+    }
+
+    /// Whether bytes of an open body were taken, or why not.
+    pub(crate) fn wrote(&mut self, plan: &Call, sent: &Result<(), StreamError>, now_ns: u64) {
+        let call = plan.number;
+        self.note(now_ns, || format!("more of call {call} is written: {sent:?}"));
+        let Some(record) = self.records.get(&call).cloned() else { return };
+        let own_max = record.begun.map_or(0, |begun| self.plan.hosts[begun.0.host].message_max);
+        let wrong = match sent {
+            Ok(()) => self.writes_in_vain(plan, &record, now_ns),
+            Err(StreamError::Stopped { .. }) => {
+                self.count("Stopped");
+                (!self.may_be_stopped(plan, &record)).then_some("its handler reads on")
+            }
+            Err(StreamError::Call(error)) => {
+                self.records.entry(call).or_default().writer_failed = Some((error.clone(), now_ns));
+                None
+            }
+            Err(StreamError::TooLong { .. }) => {
+                self.writer_dropped(call);
+                let server_max = plan.to.map_or(u32::MAX, |to| self.plan.hosts[to].message_max);
+                (plan.bytes <= own_max.min(server_max)).then_some("it is not so long")
+            }
+            Err(_) => Some("it is a client"),
+        };
+        if let Some(why) = wrong {
+            let text = format!("call {call} at {now_ns}: {sent:?}: {why}, {record:?}");
+            self.violation("writing", text);
+        }
+    }
+
+    /// Why nobody can want what is written any more, if so.
+    fn writes_in_vain(&self, plan: &Call, record: &Record, now_ns: u64) -> Option<&'static str> {
+        let deadline_ns = record.begun.and_then(|begun| Some(begun.1 + plan.timeout_ns?));
+        let late = deadline_ns.is_some_and(|deadline_ns| now_ns > deadline_ns + TIMER_NS);
+        if late && !self.plan.is_harsh() {
+            return Some("its deadline has passed");
+        }
+        match &record.ended {
+            Some((End::GivenUp, _)) if record.gave_up => Some("the call was given up"),
+            Some((End::Failed(error), _)) if error.rejection().is_none() => Some("it has failed"),
+            _ => None,
+        }
+    }
+
+    /// Whether a server may read no more of a body.
+    fn may_be_stopped(&self, plan: &Call, record: &Record) -> bool {
+        let answered = |it: &Execution| it.given != Given::Nothing;
+        let ended = |(life, record): (&Life, &LifeRecord)| {
+            Some(life.host) == plan.to && record.closing_ns.or(record.ended_ns).is_some()
+        };
+        record.reader_dropped
+            || record.executions.iter().any(answered)
+            || self.lives.iter().any(ended)
     }
 
     /// A handler gets a request. Whether it is one that was made.
@@ -362,6 +467,8 @@ impl Ledger {
                 .get(&life)
                 .is_some_and(|life| life.closing_ns.is_some() || life.ended_ns.is_some())
         };
+        let own_max = self.plan.hosts[client.host].message_max;
+        let refuses = |plan: &Call| plan.response_bytes() > own_max;
         let timed_out = self.plans.get(&call).is_some_and(|plan| plan.timeout_ns.is_some());
         let _ = begun_ns;
         record.ended.is_some()
@@ -370,6 +477,8 @@ impl Ledger {
             || ended(client)
             || ended(server)
             || timed_out
+            || self.plans.get(&call).is_some_and(refuses)
+            || self.plans.get(&call).is_some_and(|plan| self.may_lose_a_half(plan, server))
             || self.plan.is_harsh()
     }
 
@@ -383,7 +492,7 @@ impl Ledger {
     /// Compares a response with what the handler gave.
     pub(crate) fn answer(&mut self, call: u32, response: &Message, now_ns: u64) {
         let Some(plan) = self.plans.get(&call).cloned() else { return };
-        let wanted = bytes_of(call, true, 0..plan.answer.bytes());
+        let wanted = bytes_of(call, true, 0..plan.response_bytes());
         if response.len() != wanted.len() || response.to_vec() != wanted {
             let text = format!("{} bytes for call {call}, {} wanted", response.len(), wanted.len());
             self.violation("other bytes", text);
@@ -394,7 +503,9 @@ impl Ledger {
 
     pub(crate) fn check_metadata(&mut self, plan: &Call, metadata: &Metadata) {
         let wanted = match plan.answer {
-            Answer::Reply { metadata: true, .. } => Some(value_of(plan.number, 100)),
+            Answer::Reply { metadata: true, .. } | Answer::Transform { metadata: true, .. } => {
+                Some(value_of(plan.number, 100))
+            }
             _ => None,
         };
         if metadata.get("r").map(|value| value.to_vec()) != wanted {
@@ -458,7 +569,8 @@ impl Ledger {
         // A user that starts a call and looks later learns of its end later.
         let slack_ns = match plan.style {
             Style::Start { later_ns } => later_ns,
-            Style::Reader { .. } | Style::Written { .. } => return,
+            Style::BothWays(ways) if ways.read_gap_ns.is_none() => ways.later_ns,
+            Style::Reader { .. } | Style::Written { .. } | Style::BothWays(_) => return,
             _ => 0,
         } + TIMER_NS;
         if !paused && !record.in_set && now_ns > deadline_ns + slack_ns {
@@ -479,6 +591,8 @@ impl Ledger {
         let ended = of_server().any(|(_, life)| life.closing_ns.or(life.ended_ns).is_some());
         let given: Vec<_> = record.executions.iter().map(|it| it.given).collect();
         let own = &self.plan.hosts[client.host];
+        let outgrows =
+            plan.goes_both_ways() && server.is_some_and(|server| plan.bytes > server.message_max);
         let young = self.plan.age_ns == 0;
         let fine = match error.kind() {
             Kind::NoService => !serves || ended,
@@ -491,10 +605,11 @@ impl Ledger {
             // Endpoints that only call are silent at times.
             Kind::Timeout => harsh || ended || !serves,
             Kind::HostUnreachable => harsh || ended || server.is_none(),
-            // Its response broke off, or others took its room.
+            // Its response broke off, or others took its room, or its body was given up.
             Kind::Forgotten => {
                 let tight = server.is_some_and(|server| server.bytes_max < 1 << 30);
-                harsh || tight || ended || given.contains(&Given::Stream { complete: false })
+                let broke_off = outgrows || given.contains(&Given::Stream { complete: false });
+                harsh || tight || ended || broke_off
             }
             Kind::DeadlineExceeded { .. } => plan.timeout_ns.is_some_and(|timeout_ns| {
                 record.ended.as_ref().is_some_and(|(_, at_ns)| *at_ns >= begun_ns + timeout_ns)
@@ -512,25 +627,31 @@ impl Ledger {
                     matches!(given, Given::Dropped | Given::Stream { complete: false })
                 };
                 // Who ends drops what it works on.
-                ended || given.iter().any(dropped)
+                ended || outgrows || given.iter().any(dropped)
             }
             Kind::Overloaded => {
-                plan.timeout_ns.is_some() || server.is_some_and(|it| it.queue_time_ns.is_some())
+                // One half of it is given up as lost, the other one waits for it in vain.
+                let loses_a_half = plan.goes_both_ways() && harsh;
+                let queues_for = server.is_some_and(|server| server.queue_time_ns.is_some());
+                plan.timeout_ns.is_some() || queues_for || loses_a_half
             }
             Kind::TooLong { .. } => {
                 let limit =
                     server.map_or(own.message_max, |it| it.message_max.min(own.message_max));
                 plan.bytes > limit
             }
-            Kind::ResponseTooLong => plan.answer.bytes() > own.message_max,
+            Kind::ResponseTooLong => plan.response_bytes() > own.message_max,
             Kind::LimitReached(_) => matches!(plan.style, Style::TryStart),
-            Kind::BodyIncomplete => record.writer_dropped,
+            Kind::BodyIncomplete => record.writer_dropped || outgrows,
             Kind::Closed => self.lives.get(&client).is_some_and(|it| it.closing_ns.is_some()),
             _ => false,
         };
         let answered = |it: &Execution| {
             let whole = matches!(it.given, Given::Reply | Given::Stream { complete: true });
-            whole && self.lives.get(&it.life).is_some_and(|life| life.in_order)
+            // A response that others take the room of is given up.
+            whole
+                && !self.may_be_too_much(plan.number, it.life)
+                && self.lives.get(&it.life).is_some_and(|life| life.in_order)
         };
         let lost = matches!(
             error.kind(),
@@ -542,6 +663,26 @@ impl Ledger {
         (!fine).then(|| "nothing in its world explains it".to_owned())
     }
 
+    /// Both halves of a call that failed say why, and the same.
+    fn check_writer(&mut self, call: u32, record: &Record) {
+        let Some(plan) = self.plans.get(&call).cloned() else { return };
+        let Some((error, at_ns)) = &record.writer_failed else { return };
+        let wrong = match &record.ended {
+            Some((End::Failed(other), _)) if other.rejection().is_none() => {
+                (error.kind() != other.kind()).then(|| format!("the call failed with {other:?}"))
+            }
+            Some((End::GivenUp, _)) if *error.kind() == CallErrorKind::BodyIncomplete => None,
+            _ => {
+                let end = (End::Failed(error.clone()), *at_ns);
+                self.inexcusable(&plan, &Record { ended: Some(end), ..record.clone() }, error)
+            }
+        };
+        if let Some(wrong) = wrong {
+            let text = format!("the writer of call {call} was told {error:?}: {wrong}");
+            self.violation("halves differ", text);
+        }
+    }
+
     /// What has to hold when all is over.
     pub(crate) fn close(&mut self) {
         let records = std::mem::take(&mut self.records);
@@ -549,6 +690,7 @@ impl Ledger {
             if let (Some(begun), None) = (&record.begun, &record.ended) {
                 self.violation("hangs", format!("call {call}, begun {begun:?}, never ended"));
             }
+            self.check_writer(*call, record);
             let Some((End::Failed(error), _)) = &record.ended else { continue };
             let executed = record.executions.iter().any(|execution| !execution.too_late);
             if !error.may_have_executed() && executed {

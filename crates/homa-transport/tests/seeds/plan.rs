@@ -3,9 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use homa_virtual::Dice;
-
-use super::cut::Cut;
+use homa_virtual::{Cut, Dice};
 
 pub(crate) const US: u64 = 1_000;
 pub(crate) const MS: u64 = 1_000_000;
@@ -164,6 +162,24 @@ pub(crate) enum Style {
         gap_ns: u64,
         drop_after: Option<u32>,
     },
+    /// The body is written without a length while the response is read.
+    BothWays(BothWays),
+}
+
+/// What a client does with the two halves of a call that goes both ways at once.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct BothWays {
+    pub(crate) piece: u32,
+    pub(crate) gap_ns: u64,
+    /// The writer is dropped after so many bytes, or so long after the call was opened.
+    pub(crate) drop_after: Option<u32>,
+    pub(crate) drop_ns: Option<u64>,
+    /// The response is looked at so long after the call was opened.
+    pub(crate) later_ns: u64,
+    /// It is read while it arrives, with pauses; otherwise it is awaited.
+    pub(crate) read_gap_ns: Option<u64>,
+    /// Its reader is dropped after so many bytes.
+    pub(crate) read_drop_after: Option<u32>,
 }
 
 /// How a handler reads a request that it gets at its first byte.
@@ -187,9 +203,19 @@ pub(crate) enum Answer {
     /// Piece by piece; the writer is dropped after so many bytes.
     Stream {
         bytes: u32,
+        /// Its length is not announced.
+        open: bool,
         piece: u32,
         gap_ns: u64,
         drop_after: Option<u32>,
+    },
+    /// A byte for each byte that is read, while it is read. The reader is dropped after so many,
+    /// the writer after so many.
+    Transform {
+        stop_after: Option<u32>,
+        gap_ns: u64,
+        drop_after: Option<u32>,
+        metadata: bool,
     },
     Reject {
         code: u32,
@@ -205,18 +231,6 @@ pub(crate) enum Answer {
     WaitCancelled {
         bytes: u32,
     },
-}
-
-impl Answer {
-    pub(crate) fn bytes(self) -> u32 {
-        match self {
-            Self::Reply { bytes, .. }
-            | Self::Stream { bytes, .. }
-            | Self::Abandon { bytes }
-            | Self::WaitCancelled { bytes } => bytes,
-            Self::Reject { .. } | Self::Drop => 0,
-        }
-    }
 }
 
 fn percent(dice: &mut Dice, chance: u64) -> bool {
@@ -296,6 +310,13 @@ impl Plan {
             let mut own = Dice::new(dice.roll());
             plan.actions.push(trouble(&mut own, calls.hosts, span_ns, calm));
         }
+        let goes_both_ways = percent(dice, 50);
+        for _ in 0..if goes_both_ways { log_between(dice, 1, 12) } else { 0 } {
+            let mut own = Dice::new(dice.roll());
+            let (at_ns, host) = (own.below(span_ns), own.below(calls.hosts) as usize);
+            let what = What::Call(calls.make_both_ways(&mut own, &plan.hosts));
+            plan.actions.push(Action { at_ns, host, what });
+        }
         plan.cut(cut);
         plan.actions.sort_by_key(|action| action.at_ns);
         plan
@@ -357,7 +378,7 @@ impl Plan {
             "nesting" => self.each_call(&mut |call| call.before = None),
             "styles" => self.each_call(&mut |call| call.style = Style::Await),
             "answers" => self.each_call(&mut |call| {
-                call.answer = Answer::Reply { bytes: call.answer.bytes(), metadata: false };
+                call.answer = Answer::Reply { bytes: call.response_bytes(), metadata: false };
                 call.read = Read::All;
             }),
             _ => {}
@@ -394,7 +415,32 @@ impl Plan {
     }
 }
 
+impl Answer {
+    /// Whether the length of the response is not announced.
+    pub(crate) fn is_open(self) -> bool {
+        matches!(self, Self::Stream { open: true, .. } | Self::Transform { .. })
+    }
+}
+
 impl Call {
+    /// Bytes of its response, if all goes well.
+    pub(crate) fn response_bytes(&self) -> u32 {
+        match self.answer {
+            Answer::Reply { bytes, .. }
+            | Answer::Stream { bytes, .. }
+            | Answer::Abandon { bytes }
+            | Answer::WaitCancelled { bytes } => bytes,
+            Answer::Transform { stop_after, .. } => {
+                stop_after.map_or(self.bytes, |bytes| bytes.min(self.bytes))
+            }
+            Answer::Reject { .. } | Answer::Drop => 0,
+        }
+    }
+
+    pub(crate) fn goes_both_ways(&self) -> bool {
+        matches!(self.style, Style::BothWays(_))
+    }
+
     fn each(&mut self, change: &mut impl FnMut(&mut Self)) {
         change(self);
         if let Some(before) = &mut self.before {
@@ -487,6 +533,7 @@ impl Calls {
             0..6 => Answer::Reply { bytes: length, metadata: percent(dice, 30) },
             6 | 7 => Answer::Stream {
                 bytes: length,
+                open: false,
                 piece: log_between(dice, u64::from(length / 20).max(1), 30_000) as u32,
                 gap_ns: maybe(dice, 40, |dice| log_between(dice, US, MS)).unwrap_or(0),
                 drop_after: maybe(dice, 20, |dice| dice.below(u64::from(length).max(1)) as u32),
@@ -514,6 +561,44 @@ impl Calls {
             work_ns: maybe(dice, 60, |dice| log_between(dice, US, 50 * MS)).unwrap_or(0),
             answer,
         }
+    }
+}
+
+impl Calls {
+    /// A call that goes both ways at once, mostly to a host that reads requests as they come.
+    fn make_both_ways(&mut self, dice: &mut Dice, hosts: &[Settings]) -> Call {
+        let mut call = self.make(dice, 0);
+        let streams = |host: &usize| hosts.get(*host).is_some_and(|host| host.streams);
+        let among: Vec<_> = (0..hosts.len()).filter(streams).collect();
+        if !among.is_empty() && percent(dice, 70) {
+            call.to = Some(pick(dice, &among));
+        }
+        let bytes = u64::from(call.bytes).max(1);
+        call.metadata = maybe(dice, 60, |dice| dice.below(2_000) as u32);
+        call.style = Style::BothWays(BothWays {
+            piece: log_between(dice, (bytes / 20).max(1), 30_000) as u32,
+            gap_ns: maybe(dice, 60, |dice| log_between(dice, US, 5 * MS)).unwrap_or(0),
+            drop_after: maybe(dice, 15, |dice| dice.below(bytes) as u32),
+            drop_ns: maybe(dice, 10, |dice| log_between(dice, 1, 20 * MS)),
+            later_ns: maybe(dice, 30, |dice| log_between(dice, US, 5 * MS)).unwrap_or(0),
+            read_gap_ns: maybe(dice, 60, |dice| {
+                maybe(dice, 30, |dice| log_between(dice, US, MS)).unwrap_or(0)
+            }),
+            read_drop_after: maybe(dice, 15, |dice| dice.below(bytes) as u32),
+        });
+        match &mut call.answer {
+            Answer::Stream { open, .. } => *open = percent(dice, 70),
+            answer if percent(dice, 50) => {
+                *answer = Answer::Transform {
+                    stop_after: maybe(dice, 40, |dice| dice.below(bytes) as u32),
+                    gap_ns: maybe(dice, 40, |dice| log_between(dice, US, MS)).unwrap_or(0),
+                    drop_after: maybe(dice, 15, |dice| dice.below(bytes) as u32),
+                    metadata: percent(dice, 30),
+                };
+            }
+            _ => {}
+        }
+        call
     }
 }
 

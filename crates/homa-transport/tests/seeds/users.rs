@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use homa_transport::{
     AcceptError, BodyReader, BodyWriter, CallError, CallErrorKind, Endpoint, Message, Metadata,
-    ReplyError, Responder, StreamError,
+    ReplyError, Responder, StreamError, StreamingCall,
 };
 use homa_virtual::HostPlan;
 
 use super::executor::{Kind, Spawner, first, once};
 use super::ledger::{End, Given, Ledger, Life, bytes_of, text_of, value_of};
-use super::plan::{Answer, Call, Read, Set, Settings, Style};
+use super::plan::{Answer, BothWays, Call, Read, Set, Settings, Style};
 
 /// An address at which there is no host.
 const NOBODY: u8 = 99;
@@ -117,18 +117,23 @@ impl Users {
                 }
             }
             Style::Written { .. } => self.make_written(life, &endpoint, plan).await,
+            Style::BothWays(ways) => self.make_both_ways(life, &endpoint, plan, ways).await,
+        }
+    }
+
+    fn streaming(&self, endpoint: &Endpoint, plan: &Call) -> StreamingCall {
+        let mut call = endpoint.call_streaming(address_of(plan.to));
+        for (name, value) in beside(plan) {
+            call = call.metadata(name, value);
+        }
+        match plan.timeout_ns {
+            Some(timeout_ns) => call.timeout(Duration::from_nanos(timeout_ns)),
+            None => call,
         }
     }
 
     async fn make_written(&self, life: Life, endpoint: &Endpoint, plan: Call) {
-        let mut call = endpoint.call_streaming(address_of(plan.to)).length(plan.bytes);
-        for (name, value) in beside(&plan) {
-            call = call.metadata(name, value);
-        }
-        if let Some(timeout_ns) = plan.timeout_ns {
-            call = call.timeout(Duration::from_nanos(timeout_ns));
-        }
-        match call.open().await {
+        match self.streaming(endpoint, &plan).length(plan.bytes).open().await {
             Ok((writer, call)) => {
                 let (users, own) = (self.clone(), plan.clone());
                 let name = format!("writer of call {}", plan.number);
@@ -160,6 +165,60 @@ impl Users {
         }
     }
 
+    async fn make_both_ways(&self, life: Life, endpoint: &Endpoint, plan: Call, ways: BothWays) {
+        match self.streaming(endpoint, &plan).open().await {
+            Ok((writer, call)) => {
+                let (users, own) = (self.clone(), plan.clone());
+                let name = format!("writer of call {}", plan.number);
+                let work = async move { users.write_for_a_while(&own, writer, ways).await };
+                self.spawner.spawn(life.host, Kind::Call, name, work);
+                self.sleep(ways.later_ns).await;
+                let Some(gap_ns) = ways.read_gap_ns else {
+                    let result = call.await;
+                    return self.ended(&plan, result);
+                };
+                match call.reader().await {
+                    Ok(reader) => {
+                        self.read_response(&plan, reader, ways.read_drop_after, gap_ns).await;
+                    }
+                    Err(error) => self.end(plan.number, End::Failed(error)),
+                }
+            }
+            Err(error) => self.end(plan.number, End::Failed(error)),
+        }
+    }
+
+    /// Writes an open body, until its writer is dropped.
+    async fn write_for_a_while(&self, plan: &Call, writer: BodyWriter, ways: BothWays) {
+        let writing = Box::pin(self.write_open(plan, writer, ways));
+        let Some(drop_ns) = ways.drop_ns else { return writing.await };
+        if first(writing, self.spawner.sleep(drop_ns)).await.is_err() {
+            self.ledger.borrow_mut().writer_dropped(plan.number);
+        }
+    }
+
+    async fn write_open(&self, plan: &Call, mut writer: BodyWriter, ways: BothWays) {
+        let upto = ways.drop_after.unwrap_or(plan.bytes).min(plan.bytes);
+        let mut at = 0;
+        while at < upto {
+            let end = (at + ways.piece.max(1)).min(upto);
+            let sent = writer.send(bytes_of(plan.number, false, at..end)).await;
+            self.ledger.borrow_mut().wrote(plan, &sent, self.now_ns());
+            if sent.is_err() {
+                return;
+            }
+            at = end;
+            self.sleep(ways.gap_ns).await;
+        }
+        if ways.drop_after.is_some() {
+            return self.ledger.borrow_mut().writer_dropped(plan.number);
+        }
+        self.ledger.borrow_mut().writer_finished(plan.number);
+        if let Err(error) = writer.finish() {
+            self.violation("finish", format!("all of call {} was written: {error}", plan.number));
+        }
+    }
+
     async fn read_response(
         &self,
         plan: &Call,
@@ -168,14 +227,20 @@ impl Users {
         gap_ns: u64,
     ) {
         self.ledger.borrow_mut().check_metadata(plan, reader.metadata());
-        if reader.body_bytes() != Some(plan.answer.bytes()) {
+        // Of an open response that is here as a whole the length is known.
+        let announced = reader.body_bytes();
+        let is_open = plan.answer.is_open() && announced.is_none();
+        if !is_open && announced != Some(plan.response_bytes()) {
             let text = format!("{:?} bytes announced for {plan:?}", reader.body_bytes());
             self.violation("other bytes", text);
         }
         let mut message = Message::new();
         loop {
             if drop_after.is_some_and(|bytes| message.len() >= bytes as usize) {
-                self.ledger.borrow_mut().give_up(plan.number);
+                // Who has read everything gives nothing up.
+                if message.len() < plan.response_bytes() as usize {
+                    self.ledger.borrow_mut().give_up(plan.number);
+                }
                 drop(reader);
                 return self.end(plan.number, End::GivenUp);
             }
@@ -317,7 +382,11 @@ impl Users {
         if body.to_vec() != bytes_of(plan.number, false, 0..plan.bytes) {
             self.violation("other bytes", format!("request of call {}", plan.number));
         }
-        self.check_accepted(&plan, &responder);
+        self.ledger.borrow_mut().read_to_end(&plan);
+        if responder.is_cancelled() {
+            self.violation("accepted in vain", format!("{plan:?} was given up before"));
+        }
+        self.check_deadline(&plan, &responder);
         let name = format!("handler of call {} at {life:?}", plan.number);
         self.spawner.spawn(life.host, Kind::Handler, name, async move {
             users.handle(life, endpoint, plan, responder).await;
@@ -350,6 +419,7 @@ impl Users {
                         if body.to_vec() != bytes_of(plan.number, false, 0..plan.bytes) {
                             users.violation("other bytes", format!("collected: {plan:?}"));
                         }
+                        users.ledger.borrow_mut().read_to_end(&plan);
                         users.handle(life, endpoint, plan, responder).await;
                     }
                     Err(error) => users.reading_failed(&plan, life, &error),
@@ -380,7 +450,7 @@ impl Users {
                     plan
                 }
             };
-            if body_bytes != Some(plan.bytes) {
+            if body_bytes != (!plan.goes_both_ways()).then_some(plan.bytes) {
                 users.violation("other bytes", format!("{body_bytes:?} announced: {plan:?}"));
             }
             users.handle_stream(life, endpoint, plan, (reader, at), responder).await;
@@ -404,18 +474,17 @@ impl Users {
         ledger.plan_of(number).cloned()
     }
 
-    fn check_accepted(&self, plan: &Call, responder: &Responder) {
+    fn check_deadline(&self, plan: &Call, responder: &Responder) {
         let deadline = responder.deadline();
-        if responder.is_cancelled() {
-            self.violation("accepted in vain", format!("{plan:?} was given up before"));
-        }
         if deadline.is_some() != plan.timeout_ns.is_some() {
             self.violation("deadline", format!("{plan:?} came with {deadline:?}"));
         }
         let most = plan.timeout_ns.map(Duration::from_nanos);
         if let (Some(at), Some(most)) = (deadline, most) {
-            if at.saturating_duration_since(std::time::Instant::now()) > most {
-                self.violation("deadline", format!("{plan:?} came with a later one"));
+            let left = at.saturating_duration_since(std::time::Instant::now());
+            let at_ns = self.now_ns().saturating_add(left.as_nanos() as u64);
+            if left > most || self.ledger.borrow().is_after_its_deadline(plan, at_ns) {
+                self.violation("deadline", format!("{plan:?} came with a later one, {left:?}"));
             }
         }
     }
@@ -428,6 +497,10 @@ impl Users {
         (reader, at): (BodyReader, u32),
         responder: Responder,
     ) {
+        self.check_deadline(&plan, &responder);
+        if let Answer::Transform { .. } = plan.answer {
+            return self.transform(life, endpoint, plan, (reader, at), responder).await;
+        }
         if matches!(plan.read, Read::Late) {
             self.handle(life, endpoint, plan.clone(), responder).await;
             // Its end is the client's matter then.
@@ -438,7 +511,11 @@ impl Users {
             Read::Part(bytes) => Some(bytes),
             _ => None,
         };
-        match self.read_request(&plan, reader, at, upto).await {
+        let read = self.read_request(&plan, reader, at, upto).await;
+        if upto.is_some() {
+            self.ledger.borrow_mut().stops_reading(plan.number);
+        }
+        match read {
             Ok(()) => self.handle(life, endpoint, plan, responder).await,
             Err(error) => self.reading_failed(&plan, life, &error),
         }
@@ -456,22 +533,85 @@ impl Users {
             if rest.to_vec() != bytes_of(plan.number, false, at..plan.bytes) {
                 self.violation("other bytes", format!("rest of call {}", plan.number));
             }
+            self.ledger.borrow_mut().read_to_end(plan);
             return Ok(());
         }
         while upto.is_none_or(|upto| at < upto) {
-            let Some(chunk) = reader.chunk().await? else {
-                if at != plan.bytes {
-                    self.violation("other bytes", format!("{at} bytes read of {plan:?}"));
-                }
+            if !self.read_piece(plan, &mut reader, &mut at).await? {
                 return Ok(());
-            };
-            let end = at + chunk.len() as u32;
-            if end > plan.bytes || bytes_of(plan.number, false, at..end) != chunk {
-                self.violation("other bytes", format!("call {} from byte {at}", plan.number));
             }
-            at = end;
         }
         Ok(())
+    }
+
+    /// Reads the next bytes of a request from byte `at` on; whether there were any.
+    async fn read_piece(
+        &self,
+        plan: &Call,
+        reader: &mut BodyReader,
+        at: &mut u32,
+    ) -> Result<bool, StreamError> {
+        let Some(chunk) = reader.chunk().await? else {
+            if *at != plan.bytes {
+                self.violation("other bytes", format!("{at} bytes read of {plan:?}"));
+            }
+            self.ledger.borrow_mut().read_to_end(plan);
+            return Ok(false);
+        };
+        let end = *at + chunk.len() as u32;
+        if end > plan.bytes || bytes_of(plan.number, false, *at..end) != chunk {
+            self.violation("other bytes", format!("call {} from byte {at}", plan.number));
+        }
+        *at = end;
+        Ok(true)
+    }
+
+    /// Answers a request while it reads it.
+    async fn transform(
+        &self,
+        life: Life,
+        endpoint: Endpoint,
+        plan: Call,
+        (mut reader, mut at): (BodyReader, u32),
+        responder: Responder,
+    ) {
+        let Answer::Transform { stop_after, gap_ns, drop_after, metadata } = plan.answer else {
+            return;
+        };
+        let number = plan.number;
+        self.prepare(life, endpoint, &plan).await;
+        let writer = responder.reply_streaming_with(None, beside_response(number, metadata));
+        let mut writer = match writer {
+            Ok(writer) => writer,
+            Err(error) => return self.replied(number, life, Err(error)),
+        };
+        self.give(number, life, Given::Stream { complete: false });
+        let total = plan.response_bytes();
+        let upto = drop_after.unwrap_or(total).min(total);
+        let mut written = 0;
+        loop {
+            let end = at.min(upto);
+            if written < end {
+                if let Err(error) = writer.send(bytes_of(number, true, written..end)).await {
+                    return self.writing_failed(&plan, life, &error);
+                }
+                written = end;
+            }
+            if drop_after.is_some() && written == upto {
+                return;
+            }
+            if stop_after.is_some() && at >= total {
+                self.ledger.borrow_mut().stops_reading(number);
+                drop(reader);
+                break;
+            }
+            match self.read_piece(&plan, &mut reader, &mut at).await {
+                Ok(true) => self.sleep(gap_ns).await,
+                Ok(false) => break,
+                Err(error) => return self.reading_failed(&plan, life, &error),
+            }
+        }
+        self.finish_response(number, life, writer);
     }
 
     fn reading_failed(&self, plan: &Call, life: Life, error: &StreamError) {
@@ -483,6 +623,7 @@ impl Users {
                 let closes = self.ledger.borrow_mut().life(life).closing_ns.is_some();
                 matches!(error.kind(), CallErrorKind::Closed) && closes
             }
+            StreamError::TooLong { .. } => self.ledger.borrow().outgrows(plan, life),
             _ => false,
         };
         if !excused {
@@ -491,29 +632,32 @@ impl Users {
         self.give(plan.number, life, Given::Dropped);
     }
 
-    async fn handle(&self, life: Life, endpoint: Endpoint, plan: Call, mut responder: Responder) {
-        let number = plan.number;
-        if let Some(before) = plan.before {
-            Box::pin(self.call(life, endpoint, *before)).await;
+    /// What a handler does before it answers.
+    async fn prepare(&self, life: Life, endpoint: Endpoint, plan: &Call) {
+        if let Some(before) = &plan.before {
+            Box::pin(self.call(life, endpoint, *before.clone())).await;
         } else {
             drop(endpoint);
         }
+        if !matches!(plan.answer, Answer::WaitCancelled { .. }) {
+            self.sleep(plan.work_ns).await;
+        }
+    }
+
+    async fn handle(&self, life: Life, endpoint: Endpoint, plan: Call, mut responder: Responder) {
+        let number = plan.number;
+        self.prepare(life, endpoint, &plan).await;
         if matches!(plan.answer, Answer::WaitCancelled { .. }) {
             let until_ns = self.now_ns() + plan.work_ns;
             let cancelled = first(responder.cancelled(), self.spawner.sleep(plan.work_ns)).await;
             if cancelled.is_ok() && plan.work_ns > 0 && self.now_ns() == until_ns {
                 self.ledger.borrow_mut().woken_late(number);
             }
-        } else {
-            self.sleep(plan.work_ns).await;
         }
         match plan.answer {
             Answer::Reply { bytes, metadata } => {
-                let mut body = Message::from(bytes_of(number, true, 0..bytes));
-                if metadata {
-                    let value = value_of(number, 100);
-                    body = body.with_metadata(Metadata::new().with("r", value));
-                }
+                let body = Message::from(bytes_of(number, true, 0..bytes));
+                let body = body.with_metadata(beside_response(number, metadata));
                 let replied = responder.reply(body).await;
                 self.replied(number, life, replied);
             }
@@ -536,11 +680,20 @@ impl Users {
                 self.give(number, life, Given::Dropped);
                 drop(responder);
             }
-            Answer::Stream { bytes, piece, gap_ns, drop_after } => {
-                match responder.reply_streaming(bytes) {
+            Answer::Stream { bytes, open, piece, gap_ns, drop_after } => {
+                match responder.reply_streaming((!open).then_some(bytes)) {
                     Ok(writer) => {
-                        let upto = drop_after.unwrap_or(bytes).min(bytes);
-                        self.write_response((number, life), writer, piece, gap_ns, upto).await;
+                        self.write_response(&plan, life, writer, (piece, gap_ns, drop_after)).await;
+                    }
+                    Err(error) => self.replied(number, life, Err(error)),
+                }
+            }
+            Answer::Transform { gap_ns, drop_after, metadata, .. } => {
+                let beside = beside_response(number, metadata);
+                match responder.reply_streaming_with(None, beside) {
+                    Ok(writer) => {
+                        self.write_response(&plan, life, writer, (10_000, gap_ns, drop_after))
+                            .await;
                     }
                     Err(error) => self.replied(number, life, Err(error)),
                 }
@@ -550,28 +703,20 @@ impl Users {
 
     async fn write_response(
         &self,
-        (number, life): (u32, Life),
+        plan: &Call,
+        life: Life,
         mut writer: BodyWriter,
-        piece: u32,
-        gap_ns: u64,
-        upto: u32,
+        (piece, gap_ns, drop_after): (u32, u64, Option<u32>),
     ) {
+        let number = plan.number;
+        let bytes = plan.response_bytes();
+        let upto = drop_after.unwrap_or(bytes).min(bytes);
         let mut at = 0;
         self.give(number, life, Given::Stream { complete: writer.missing_bytes() == Some(0) });
         while at < upto {
             let end = (at + piece.max(1)).min(upto);
             if let Err(error) = writer.send(bytes_of(number, true, at..end)).await {
-                let cancelled =
-                    matches!(error, StreamError::Cancelled { .. } | StreamError::Call(_));
-                // A response for which there is no room is given up.
-                let ledger = self.ledger.borrow();
-                let excused =
-                    ledger.may_be_cancelled(number, life) || ledger.may_be_too_much(number, life);
-                drop(ledger);
-                if !cancelled || !excused {
-                    self.violation("cancelled", format!("writing to call {number}: {error}"));
-                }
-                return;
+                return self.writing_failed(plan, life, &error);
             }
             at = end;
             if writer.missing_bytes() == Some(0) {
@@ -580,10 +725,36 @@ impl Users {
                 self.sleep(gap_ns).await;
             }
         }
-        if writer.missing_bytes() == Some(0) {
-            if let Err(error) = writer.finish() {
-                self.violation("finish", format!("all of {number} was written: {error}"));
+        let is_whole = match writer.missing_bytes() {
+            Some(missing_bytes) => missing_bytes == 0,
+            None => drop_after.is_none(),
+        };
+        if is_whole {
+            self.finish_response(number, life, writer);
+        }
+    }
+
+    fn finish_response(&self, number: u32, life: Life, writer: BodyWriter) {
+        self.give(number, life, Given::Stream { complete: true });
+        if let Err(error) = writer.finish() {
+            self.violation("finish", format!("all of {number} was written: {error}"));
+        }
+    }
+
+    fn writing_failed(&self, plan: &Call, life: Life, error: &StreamError) {
+        let ledger = self.ledger.borrow();
+        // A response for which there is no room is given up.
+        let too_much = ledger.may_be_too_much(plan.number, life);
+        let excused = match error {
+            StreamError::Cancelled { .. } | StreamError::Call(_) => {
+                too_much || ledger.may_be_cancelled(plan.number, life)
             }
+            StreamError::TooLong { .. } => plan.answer.is_open() && too_much,
+            _ => false,
+        };
+        drop(ledger);
+        if !excused {
+            self.violation("cancelled", format!("writing to call {}: {error}", plan.number));
         }
     }
 
@@ -645,6 +816,14 @@ fn beside(plan: &Call) -> Vec<(&'static str, Vec<u8>)> {
         beside.push(("v", value_of(plan.number, length)));
     }
     beside
+}
+
+/// What goes beside the body of a response.
+fn beside_response(call: u32, metadata: bool) -> Metadata {
+    match metadata {
+        true => Metadata::new().with("r", value_of(call, 100)),
+        false => Metadata::new(),
+    }
 }
 
 fn number_in(metadata: &Metadata) -> Option<u32> {

@@ -3,24 +3,34 @@
 use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
-use std::time::{Duration, Instant};
 
-/// Longest time to look for a smaller plan.
-const TIME_MAX: Duration = Duration::from_secs(60);
 /// Bodies are halved so often at most.
-const HALVED_MAX: u32 = 20;
+const HALVED_MAX: u32 = 24;
 
-/// What is left out of a plan.
+/// What is left out of a plan; everything else stays as it was.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Cut {
-    /// The only actions left, by their place.
-    pub(crate) only: Option<Vec<usize>>,
-    /// Troubles, by name.
-    pub(crate) without: BTreeSet<String>,
-    /// How often the lengths of requests are halved.
-    pub(crate) halved: u32,
+pub struct Cut {
+    /// The only actions or calls left, by their place; `None`: all.
+    pub only: Option<Vec<usize>>,
+    /// Troubles that do not happen, by name.
+    pub without: BTreeSet<String>,
+    /// How often the lengths of bodies are halved.
+    pub halved: u32,
 }
 
+impl Cut {
+    /// Whether the action or call at a place is left.
+    pub fn makes(&self, place: usize) -> bool {
+        self.only.as_ref().is_none_or(|only| only.contains(&place))
+    }
+
+    /// What is left of a body of `bytes`, at least one.
+    pub fn bytes(&self, bytes: u32) -> u32 {
+        (bytes >> self.halved).max(1)
+    }
+}
+
+/// `without:loss+jitter,only:3+17,halved:4`, without spaces.
 impl fmt::Display for Cut {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut parts = Vec::new();
@@ -50,7 +60,7 @@ impl FromStr for Cut {
             let numbers = || parts().map(str::parse).collect::<Result<_, _>>();
             let wrong = |_| format!("{list} are no numbers");
             match what {
-                "without" => cut.without = list.split('+').map(String::from).collect(),
+                "without" => cut.without = parts().map(String::from).collect(),
                 "only" => cut.only = Some(numbers().map_err(wrong)?),
                 "halved" => cut.halved = list.parse().map_err(wrong)?,
                 _ => return Err(format!("{part}: not known")),
@@ -60,9 +70,10 @@ impl FromStr for Cut {
     }
 }
 
-/// The least that still fails of a plan with so many actions; `fails` tries one.
-pub(crate) fn shrink(troubles: &[&str], actions: usize, fails: impl Fn(&Cut) -> bool) -> Cut {
-    let mut search = Search { least: Cut::default(), fails, until: Instant::now() + TIME_MAX };
+/// The least that still fails of a plan with these troubles and so many actions or calls. `fails`
+/// tries one; as soon as it says `false` to all, for want of time, the search is over.
+pub fn shrink(troubles: &[&str], actions: usize, fails: impl Fn(&Cut) -> bool) -> Cut {
+    let mut search = Search { least: Cut::default(), fails };
     // A trouble may be needed only for what is cut later.
     for _ in 0..2 {
         search.with_fewer_actions(actions);
@@ -79,7 +90,6 @@ pub(crate) fn shrink(troubles: &[&str], actions: usize, fails: impl Fn(&Cut) -> 
 struct Search<F> {
     least: Cut,
     fails: F,
-    until: Instant,
 }
 
 impl<F: Fn(&Cut) -> bool> Search<F> {
@@ -87,7 +97,7 @@ impl<F: Fn(&Cut) -> bool> Search<F> {
     fn with(&mut self, change: impl FnOnce(&mut Cut)) -> bool {
         let mut cut = self.least.clone();
         change(&mut cut);
-        let better = cut != self.least && Instant::now() < self.until && (self.fails)(&cut);
+        let better = cut != self.least && (self.fails)(&cut);
         if better {
             self.least = cut;
         }
@@ -114,10 +124,25 @@ impl<F: Fn(&Cut) -> bool> Search<F> {
     }
 }
 
-#[test]
-fn a_cut_is_read_as_it_is_written() {
-    for text in ["", "without:limits+loss,only:3+17,halved:4", "only:0", "only:"] {
-        assert_eq!(text.parse::<Cut>().map(|cut| cut.to_string()).as_deref(), Ok(text));
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cut_is_read_as_it_is_written() {
+        for text in ["", "without:limits+loss,only:3+17,halved:4", "only:0", "only:"] {
+            assert_eq!(text.parse::<Cut>().map(|cut| cut.to_string()).as_deref(), Ok(text));
+        }
+        assert!("only:x".parse::<Cut>().is_err() && "most".parse::<Cut>().is_err());
     }
-    assert!("only:x".parse::<Cut>().is_err() && "most".parse::<Cut>().is_err());
+
+    #[test]
+    fn a_world_shrinks_to_what_it_fails_with() {
+        let fails = |cut: &Cut| {
+            let both = cut.makes(7) && cut.makes(40);
+            both && !cut.without.contains("loss") && cut.halved <= 3
+        };
+        let least = shrink(&["jitter", "loss", "pause"], 50, fails);
+        assert_eq!(least.to_string(), "without:jitter+pause,only:7+40,halved:3");
+    }
 }
