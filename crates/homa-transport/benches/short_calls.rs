@@ -1,7 +1,7 @@
 //! What short calls cost in user space when many are under way: two endpoints in one thread, over
 //! real sockets, by a clock that goes on with each look, so that each run executes the same
 //! instructions. Arguments: how many are under way, and how many calls. `tools/instructions` counts
-//! both sides; one side is what `valgrind --tool=callgrind --toggle-collect='*client_step*'` counts.
+//! both sides; for one of them, callgrind takes `--toggle-collect='*client_step*'`.
 
 use std::hint::black_box;
 use std::net::SocketAddr;

@@ -326,9 +326,9 @@ impl Ledger {
         plan.goes_both_ways() && (tight || self.outgrows(plan, server))
     }
 
-    /// Whether a time is later than the deadline of a call, as far as its server can know: it counts
-    /// from the end of a request that is accepted whole, whose packets may come late. A call that
-    /// goes both ways at once has a request of one packet.
+    /// Whether a time is later than the deadline of a call, as far as its server can know: it
+    /// counts from the end of a request that is accepted whole, whose packets may come late. A call
+    /// that goes both ways at once has a request of one packet.
     pub(crate) fn is_after_its_deadline(&self, plan: &Call, at_ns: u64) -> bool {
         let begun = self.records.get(&plan.number).and_then(|record| record.begun);
         let deadline_ns = begun.and_then(|begun| Some(begun.1 + plan.timeout_ns?));
