@@ -7,7 +7,7 @@ use std::task::Poll;
 use loom::sync::{Arc, Condvar, Mutex};
 use loom::thread;
 
-use super::guard;
+use super::guard::{self, Batches};
 use super::inbox::{Added, Inbox};
 use super::seat::{Due, Kick, NEVER_NS, Seat};
 use super::wait::{Host, Sleeper, Spun, Turned, wait};
@@ -71,6 +71,7 @@ struct Slot {
 struct Model {
     seat: Seat<Bell>,
     inbox: Inbox<usize>,
+    batches: Batches,
     state: Mutex<State>,
     socket: Mutex<Socket>,
     slots: [Mutex<Slot>; 3],
@@ -81,6 +82,7 @@ impl Model {
         Arc::new(Self {
             seat: Seat::new(),
             inbox: Inbox::new(),
+            batches: Batches::new(),
             state: Mutex::new(State::default()),
             socket: Mutex::new(Socket::default()),
             slots: [0; 3].map(|_| Mutex::new(Slot::default())),
@@ -186,14 +188,17 @@ impl Host for Model {
         self.inbox.try_leave()
     }
 
-    fn flush_abandoned(&self) -> bool {
+    fn flush(&self) {
         if self.inbox.attend_if_abandoned() {
             self.serve(false);
             while !self.inbox.try_leave() {
                 self.serve(false);
             }
         }
-        false
+    }
+
+    fn batches(&self) -> &Batches {
+        &self.batches
     }
 
     fn turn(&self) -> Turned {
