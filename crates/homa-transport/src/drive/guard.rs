@@ -1,6 +1,7 @@
 //! The guard: drives while no thread or task waits.
 
-use super::seat::{Look, NEVER_NS, Tenure};
+use super::seat::{Kick, Look, NEVER_NS, Seat, Tenure};
+use super::sync::{AtomicBool, Ordering};
 use super::wait::{Host, Sleeper};
 
 /// How often the guard looks whether the seat was left while a message is half sent or half
@@ -14,6 +15,30 @@ pub(crate) const LONG_TICK_NS: u64 = 10_000_000;
 /// How often it looks whether a task that has the seat still does its duty: its runtime may not be
 /// running, or a task of it may not return.
 pub(crate) const REST_NS: u64 = 100_000_000;
+
+/// The guard's note that operations were added for later since it looked. While it stands the guard
+/// looks again after a short tick, so that only the first of a batch must kick it.
+#[derive(Debug)]
+pub(crate) struct Batches(AtomicBool);
+
+impl Batches {
+    pub(crate) fn new() -> Self {
+        Self(AtomicBool::new(false))
+    }
+
+    /// An operation was added for later to an empty inbox.
+    pub(crate) fn begin<W: Kick>(&self, seat: &Seat<W>) {
+        if !self.0.swap(true, Ordering::AcqRel) {
+            seat.added_for_later().iter().for_each(Kick::kick);
+        }
+    }
+
+    /// Takes the note. Only for the guard: one who takes it between the guard's flush and the
+    /// guard's own look at it leaves what was added meanwhile to a guard that rests.
+    fn take(&self) -> bool {
+        self.0.swap(false, Ordering::AcqRel)
+    }
+}
 
 /// Action after a look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,7 +74,7 @@ pub(crate) fn run<H: Host>(
 fn look<H: Host>(host: &H, sleeper: &H::Sleeper, stop: impl Fn() -> bool) -> Next {
     let look = host.seat().guard_look(sleeper.waker(), |deadline_ns| host.is_overdue(deadline_ns));
     // Whoever adds operations after this kicks a guard that rests.
-    let batching = host.flush_abandoned();
+    let batching = flush(host);
     match look {
         Look::Soon => tick(host, SHORT_TICK_NS),
         Look::Later | Look::Rest | Look::RestShortly if batching => tick(host, SHORT_TICK_NS),
@@ -61,6 +86,12 @@ fn look<H: Host>(host: &H, sleeper: &H::Sleeper, stop: impl Fn() -> bool) -> Nex
             Next::Now
         }
     }
+}
+
+/// Executes unattended operations; whether any was added for later since the last time.
+fn flush<H: Host>(host: &H) -> bool {
+    host.flush();
+    host.batches().take()
 }
 
 fn tick<H: Host>(host: &H, length_ns: u64) -> Next {
@@ -85,7 +116,7 @@ fn drive<H: Host>(
         }
         if let Some(until_ns) = tenure.fall_asleep(NEVER_NS) {
             // Whoever adds operations after this kicks it.
-            let batching = host.flush_abandoned();
+            let batching = flush(host);
             let tick_ns = if batching { host.now_ns() + SHORT_TICK_NS } else { NEVER_NS };
             host.sleep(sleeper, until_ns.min(tick_ns));
         }

@@ -7,9 +7,9 @@ use std::task::Poll;
 use loom::sync::{Arc, Condvar, Mutex};
 use loom::thread;
 
-use super::guard;
+use super::guard::{self, Batches};
 use super::inbox::{Added, Inbox};
-use super::seat::{Due, Kick, NEVER_NS, Seat};
+use super::seat::{Due, Joined, Kick, Kind, NEVER_NS, Seat, Tenure};
 use super::wait::{Host, Sleeper, Spun, Turned, wait};
 
 /// A kick that is remembered.
@@ -51,7 +51,8 @@ impl Sleeper for Bell {
 #[derive(Default)]
 struct Socket {
     packets: Vec<usize>,
-    poller: Option<Bell>,
+    /// Who sleeps until packets come: a guard that was evicted may still do so beside the leader.
+    pollers: Vec<Bell>,
 }
 
 /// What the lock protects: operations are requests, each answered by a timer or by a packet.
@@ -71,6 +72,7 @@ struct Slot {
 struct Model {
     seat: Seat<Bell>,
     inbox: Inbox<usize>,
+    batches: Batches,
     state: Mutex<State>,
     socket: Mutex<Socket>,
     slots: [Mutex<Slot>; 3],
@@ -81,6 +83,7 @@ impl Model {
         Arc::new(Self {
             seat: Seat::new(),
             inbox: Inbox::new(),
+            batches: Batches::new(),
             state: Mutex::new(State::default()),
             socket: Mutex::new(Socket::default()),
             slots: [0; 3].map(|_| Mutex::new(Slot::default())),
@@ -102,6 +105,13 @@ impl Model {
         }
     }
 
+    /// The same operation, left to a flush.
+    fn submit_later(&self, slot: usize) {
+        if self.inbox.add_for_later(slot) == 1 {
+            self.batches.begin(&self.seat);
+        }
+    }
+
     /// An operation executed without the inbox.
     fn execute(&self, slot: usize) {
         let mut state = self.state.lock().unwrap();
@@ -117,11 +127,9 @@ impl Model {
     fn deliver(&self, slot: usize) {
         let mut socket = self.socket.lock().unwrap();
         socket.packets.push(slot);
-        let poller = socket.poller.take();
+        let pollers = std::mem::take(&mut socket.pollers);
         drop(socket);
-        if let Some(poller) = poller {
-            poller.kick();
-        }
+        pollers.iter().for_each(Kick::kick);
     }
 
     fn serve(&self, receive: bool) -> bool {
@@ -144,15 +152,19 @@ impl Model {
             kicked.kick();
         }
         for slot in &ready {
-            let mut slot = self.slots[*slot].lock().unwrap();
-            slot.ready = true;
-            let waker = slot.waker.take();
-            drop(slot);
-            if let Some(waker) = waker {
-                waker.kick();
-            }
+            self.make_ready(*slot);
         }
         !ready.is_empty()
+    }
+
+    fn make_ready(&self, slot: usize) {
+        let mut slot = self.slots[slot].lock().unwrap();
+        slot.ready = true;
+        let waker = slot.waker.take();
+        drop(slot);
+        if let Some(waker) = waker {
+            waker.kick();
+        }
     }
 
     fn wait_for(&self, slot: usize) {
@@ -186,14 +198,17 @@ impl Host for Model {
         self.inbox.try_leave()
     }
 
-    fn flush_abandoned(&self) -> bool {
+    fn flush(&self) {
         if self.inbox.attend_if_abandoned() {
             self.serve(false);
             while !self.inbox.try_leave() {
                 self.serve(false);
             }
         }
-        false
+    }
+
+    fn batches(&self) -> &Batches {
+        &self.batches
     }
 
     fn turn(&self) -> Turned {
@@ -212,13 +227,18 @@ impl Host for Model {
         if until_ns == 0 {
             return;
         }
+        if until_ns == guard::SHORT_TICK_NS {
+            return thread::yield_now();
+        }
         let mut socket = self.socket.lock().unwrap();
         if !socket.packets.is_empty() {
             return;
         }
-        socket.poller = Some(sleeper.clone());
+        socket.pollers.push(sleeper.clone());
         drop(socket);
         sleeper.block(NEVER_NS);
+        let is_other = |poller: &Bell| !Arc::ptr_eq(&poller.0, &sleeper.0);
+        self.socket.lock().unwrap().pollers.retain(is_other);
     }
 
     fn now_ns(&self) -> u64 {
@@ -233,8 +253,12 @@ impl Host for Model {
 }
 
 fn explore(test: impl Fn() + Sync + Send + 'static) {
+    explore_with(3, test);
+}
+
+fn explore_with(preemptions: usize, test: impl Fn() + Sync + Send + 'static) {
     let mut builder = loom::model::Builder::new();
-    builder.preemption_bound = Some(3);
+    builder.preemption_bound = Some(preemptions);
     builder.check(test);
 }
 
@@ -402,5 +426,146 @@ fn a_waiter_takes_the_seat_from_the_guard() {
         *done.lock().unwrap() = true;
         bell.kick();
         guard.join().unwrap();
+    });
+}
+
+/// Waits without driving until others have made `slot` ready.
+fn leave_to_others(model: &Model, slot: usize) {
+    let waiter = Bell::new();
+    while model.poll(slot, &waiter).is_pending() {
+        waiter.block(NEVER_NS);
+        waiter.take_kick();
+    }
+}
+
+/// Lets the guard look so often, at the price of no preemption. After two it drives or rests.
+fn let_the_guard_look(times: usize) {
+    for _ in 0..times {
+        thread::yield_now();
+    }
+}
+
+/// Runs `work` beside the guard, then ends the guard; ticks end, rests do not. More than two
+/// preemptions of three threads take minutes.
+fn beside_the_guard(preemptions: usize, work: impl Fn(&Arc<Model>) + Sync + Send + 'static) {
+    explore_with(preemptions, move || {
+        let model = Model::new();
+        let (bell, done) = (Bell::new(), Arc::new(Mutex::new(false)));
+        let guard = thread::spawn({
+            let (model, bell, done) = (Arc::clone(&model), bell.clone(), Arc::clone(&done));
+            move || run_guard(&model, &bell, &done, guard::LONG_TICK_NS)
+        });
+        work(&model);
+        *done.lock().unwrap() = true;
+        bell.kick();
+        guard.join().unwrap();
+    });
+}
+
+#[test]
+fn an_operation_for_later_is_executed_while_the_guard_that_drives_falls_asleep() {
+    beside_the_guard(3, |model| {
+        let_the_guard_look(2);
+        model.submit_later(0);
+        leave_to_others(model, 0);
+    });
+}
+
+#[test]
+fn an_operation_for_later_is_executed_while_the_leader_sleeps_and_the_guard_rests() {
+    beside_the_guard(2, |model| {
+        let leader = thread::spawn({
+            let model = Arc::clone(model);
+            move || model.wait_for(1)
+        });
+        let_the_guard_look(1);
+        model.submit_later(0);
+        leave_to_others(model, 0);
+        model.make_ready(1);
+        leader.join().unwrap();
+    });
+}
+
+#[test]
+fn operations_that_two_threads_add_for_later_are_executed() {
+    beside_the_guard(2, |model| {
+        let other = thread::spawn({
+            let model = Arc::clone(model);
+            move || {
+                model.submit_later(1);
+                leave_to_others(&model, 1);
+            }
+        });
+        let_the_guard_look(2);
+        model.submit_later(0);
+        leave_to_others(model, 0);
+        other.join().unwrap();
+    });
+}
+
+/// A leader that is asleep in the seat, but for the time of its turns.
+struct Leader<'a> {
+    model: &'a Model,
+    bell: Bell,
+    tenure: Tenure<Bell>,
+}
+
+impl<'a> Leader<'a> {
+    fn asleep(model: &'a Model) -> Self {
+        let bell = Bell::new();
+        let Joined::Seat(tenure) = model.seat.join(Kind::Thread, &bell) else {
+            unreachable!("no other thread had the seat")
+        };
+        assert_eq!(tenure.fall_asleep(NEVER_NS), Some(NEVER_NS));
+        Self { model, bell, tenure }
+    }
+
+    /// Turns whenever it is kicked, until the timer of `slot` has been served.
+    fn turn_until_ready(&self, slot: usize) {
+        while !self.model.slots[slot].lock().unwrap().ready {
+            self.bell.block(NEVER_NS);
+            self.bell.take_kick();
+            loop {
+                assert!(self.tenure.wake_up());
+                self.model.serve(true);
+                if self.tenure.fall_asleep(NEVER_NS) == Some(NEVER_NS) {
+                    break;
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn operations_that_two_threads_add_for_later_while_the_guard_rests_are_executed() {
+    beside_the_guard(2, |model| {
+        let leader = Leader::asleep(model);
+        let other = thread::spawn({
+            let model = Arc::clone(model);
+            move || model.submit_later(1)
+        });
+        let_the_guard_look(2);
+        model.submit_later(0);
+        leader.turn_until_ready(0);
+        leader.turn_until_ready(1);
+        other.join().unwrap();
+    });
+}
+
+#[test]
+fn a_waiter_that_is_blocked_does_not_keep_the_guard_from_operations_for_later() {
+    beside_the_guard(2, |model| {
+        let leader = Leader::asleep(model);
+        let waiter = thread::spawn({
+            let model = Arc::clone(model);
+            move || model.wait_for(1)
+        });
+        let_the_guard_look(1);
+        for slot in [0, 2] {
+            model.submit_later(slot);
+            leader.turn_until_ready(slot);
+        }
+        model.make_ready(1);
+        waiter.join().unwrap();
     });
 }

@@ -11,7 +11,8 @@
 //! * [`wait`]: how a thread waits: take the seat and lead, or block until ready or promoted.
 //!
 //! What is left to the operating system is in [`parker`] (how a thread sleeps); the endpoint's
-//! core implements [`wait::Host`]. The guard thread ([`guard`]) takes a seat that was left empty.
+//! core implements [`wait::Host`]. The guard thread ([`guard`]) takes a seat that was left empty,
+//! and executes operations for later that nobody flushes.
 //!
 //! Check them with
 //! `RUSTFLAGS="--cfg loom" cargo test -p homa-transport --no-default-features --lib --release`.

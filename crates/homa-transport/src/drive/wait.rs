@@ -2,6 +2,7 @@
 
 use std::task::Poll;
 
+use super::guard::Batches;
 use super::seat::{Blocked, Joined, Kick, Kind, NEVER_NS, Seat, Tenure};
 
 /// The object that is driven: an endpoint's core, or a model of it in tests.
@@ -17,9 +18,10 @@ pub(crate) trait Host {
     fn attend(&self);
     /// Stops attending, unless something is left to do.
     fn try_leave(&self) -> bool;
-    /// Executes unattended operations that were added for later; returns whether any was added
-    /// since the last time.
-    fn flush_abandoned(&self) -> bool;
+    /// Executes unattended operations that were added for later.
+    fn flush(&self);
+    /// What the guard must know of operations for later.
+    fn batches(&self) -> &Batches;
     /// As an attendant: executes the inbox, receives, sends, reports to the seat, wakes whom it
     /// concerns.
     fn turn(&self) -> Turned;
@@ -92,7 +94,7 @@ pub(crate) fn wait<H: Host, T>(
         Joined::Seat(tenure) => return lead(host, sleeper, &tenure, until_ns, poll),
         Joined::Blocked(blocked) => blocked,
     };
-    let _batching = host.flush_abandoned();
+    host.flush();
     loop {
         // Taken before looking, so that a kick in between makes the next sleep end at once.
         sleeper.take_kick();

@@ -5,7 +5,7 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
@@ -20,9 +20,10 @@ use super::rooms::Rooms;
 use super::spin::SpinBudget;
 use super::task_slot::TaskSlot;
 use super::wakes::Wakes;
+use crate::drive::guard::Batches;
 use crate::drive::inbox::{Added, Inbox};
 use crate::drive::parker::Parker;
-use crate::drive::seat::{Kick, NEVER_NS, Seat};
+use crate::drive::seat::{NEVER_NS, Seat};
 use crate::drive::wait::{Host, Sleeper, Spun, Turned};
 use crate::{AcceptError, CallError, CallErrorKind, ClientStats, Stats};
 
@@ -45,8 +46,7 @@ pub(crate) struct Core {
     pub(super) inbox: Inbox<Operation>,
     /// When the oldest operation for later was added, 0 if there is none.
     pub(super) later_since_ns: AtomicU64,
-    /// Something was added for later since the guard looked.
-    batches: AtomicBool,
+    batches: Batches,
     /// The last name of a pair of RPCs. They begin with the time, so that another incarnation of
     /// this endpoint has others.
     last_pair: AtomicU64,
@@ -88,7 +88,7 @@ impl Core {
             shard,
             inbox: Inbox::new(),
             later_since_ns: AtomicU64::new(0),
-            batches: AtomicBool::new(false),
+            batches: Batches::new(),
             last_pair: AtomicU64::new(now_ns),
             seat: Seat::new(),
             spin,
@@ -191,9 +191,7 @@ impl Core {
         let waiting = self.inbox.add_for_later(operation);
         if waiting == 1 {
             self.later_since_ns.store(self.now_ns(), Ordering::Relaxed);
-            if !self.batches.swap(true, Ordering::AcqRel) {
-                self.seat.added_for_later().iter().for_each(Kick::kick);
-            }
+            self.batches.begin(&self.seat);
         } else if waiting >= INBOX_MAX {
             // The attendant does not keep up.
             self.renew_deadline();
@@ -337,9 +335,12 @@ impl Host for Core {
         self.inbox.try_leave()
     }
 
-    fn flush_abandoned(&self) -> bool {
+    fn flush(&self) {
         self.flush();
-        self.batches.swap(false, Ordering::AcqRel)
+    }
+
+    fn batches(&self) -> &Batches {
+        &self.batches
     }
 
     fn turn(&self) -> Turned {
