@@ -203,9 +203,6 @@ impl Context<'_> {
         let now_ns = shard.now().as_nanos();
         state.note_deadline(now_ns);
         drop(state);
-        if self.registry.single.is_full() {
-            self.refuse_lone(shard);
-        }
         let old_at_ns = now_ns.saturating_add(self.facts.timeout_ns);
         let single = Single { rpc: Arc::clone(rpc), body, leg, old_at_ns };
         match self.registry.single.meet(pair, single) {

@@ -27,7 +27,7 @@ impl EventHandler for Context<'_> {
                 self.ended(rpc, Some(released_upto));
             }
             Event::RequestStarted { rpc, path, length, framed, .. } => {
-                self.request_started(rpc, path, (length, framed));
+                let _known = self.request_started(rpc, path, (length, framed), false);
             }
             Event::RequestArrived { rpc, length } => self.arrived(rpc, length, shard),
             Event::ResponseStarted { rpc, length, framed, .. } => {
@@ -50,12 +50,21 @@ impl EventHandler for Context<'_> {
 impl Context<'_> {
     /// A request is accepted when it is complete; a streaming one when its frame or first byte is
     /// here.
-    fn request_started(&mut self, key: RpcKey, path: Path, (length_bytes, framed): (u32, bool)) {
+    fn request_started(
+        &mut self,
+        key: RpcKey,
+        path: Path,
+        (length_bytes, framed): (u32, bool),
+        complete: bool,
+    ) -> Arc<Rpc> {
         let mut state = RpcState { key: Some(key), ..RpcState::default() };
         state.incoming.length_bytes = Some(length_bytes);
         state.incoming.framed = framed;
+        state.incoming.complete = complete;
         state.incoming.streaming = self.rooms.requests.is_streaming();
-        self.registry.insert(key, Rpc::new(path.remote, Role::Server, state));
+        let rpc = Rpc::new(path.remote, Role::Server, state);
+        self.registry.insert(key, Arc::clone(&rpc));
+        rpc
     }
 
     fn request_whole(
@@ -65,17 +74,11 @@ impl Context<'_> {
         (length_bytes, framed): (u32, bool),
         shard: &mut ShardView<'_>,
     ) {
-        if self.rooms.requests.is_streaming() {
-            self.request_started(key, path, (length_bytes, framed));
-            return self.arrived(key, length_bytes, shard);
+        let rpc = self.request_started(key, path, (length_bytes, framed), true);
+        match self.rooms.requests.is_streaming() {
+            true => self.arrived(key, length_bytes, shard),
+            false => self.queue_or_keep(rpc, shard),
         }
-        let mut state = RpcState { key: Some(key), ..RpcState::default() };
-        state.incoming.length_bytes = Some(length_bytes);
-        state.incoming.framed = framed;
-        state.incoming.complete = true;
-        let rpc = Rpc::new(path.remote, Role::Server, state);
-        self.registry.insert(key, Arc::clone(&rpc));
-        self.queue_or_keep(rpc, shard);
     }
 
     fn response_started(&mut self, key: RpcKey, length_bytes: u32, framed: bool) {
@@ -189,11 +192,13 @@ impl Context<'_> {
         let Some(rpc) = self.registry.get(key).cloned() else { return };
         let error = CallError::from_reason(reason, rpc.peer);
         // A server that reads no more of a request may answer it all the same.
-        if rpc.role == Role::Client && reason == FailReason::Rejected && rpc.lock().is_upload {
-            rpc.lock().is_stopped = true;
-            self.fail_one(&rpc, error);
-        } else {
-            self.fail(&rpc, error, shard);
+        let mut state = rpc.lock();
+        state.is_stopped = state.is_upload && reason == FailReason::Rejected;
+        let is_stopped = state.is_stopped;
+        drop(state);
+        match is_stopped {
+            true => self.fail_one(&rpc, error),
+            false => self.fail(&rpc, error, shard),
         }
     }
 

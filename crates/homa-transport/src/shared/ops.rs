@@ -87,9 +87,11 @@ fn start(
     shard: &mut ShardView<'_>,
     context: &mut Context<'_>,
 ) {
-    // It may have failed, or its partner, before it was known to it.
-    if let Some(error) = rpc.partner().and_then(|partner| partner.failure()) {
-        return context.fail_one(&rpc, CallError::new(rpc.peer, error.kind_of_partner()));
+    // It may have failed, or its partner, before it was known to it. A whole body has none.
+    if !matches!(content, Content::Whole(_)) {
+        if let Some(error) = rpc.partner().and_then(|partner| partner.failure()) {
+            return context.fail_one(&rpc, CallError::new(rpc.peer, error.kind_of_partner()));
+        }
     }
     if rpc.has_failed() {
         return context.release(&rpc);

@@ -13,12 +13,15 @@ use crate::drive::seat::NEVER_NS;
 /// RPCs that wait for their partner, at most.
 const SINGLES_MAX: usize = 1_024;
 
+/// Shortest time between two looks for old ones, in ns: each look is at all RPCs.
+const LOOK_NS: u64 = 1_000_000;
+
 /// RPCs whose partner has not come.
 #[derive(Debug)]
 pub(crate) struct Singles {
     waiting: HashMap<(SocketAddr, u64), Single>,
-    /// When to look for old ones, or [`NEVER_NS`]: not after the first is old. It may have met its
-    /// partner meanwhile.
+    /// When to look for old ones, or [`NEVER_NS`]: not after the first is old, but for
+    /// [`LOOK_NS`]. It may have met its partner meanwhile.
     look_at_ns: u64,
 }
 
@@ -56,6 +59,9 @@ impl Singles {
     /// Pairs an RPC of `pair`, or keeps it.
     pub(crate) fn meet(&mut self, pair: u64, new: Single) -> Meeting {
         let name = (new.rpc.peer, pair);
+        if self.waiting.len() >= SINGLES_MAX {
+            self.waiting.retain(|waits, single| *waits == name || !single.rpc.has_failed());
+        }
         match self.waiting.remove(&name) {
             Some(other) if other.rpc.has_failed() => Meeting::Failed,
             Some(other) if other.leg != new.leg => match new.leg {
@@ -73,11 +79,6 @@ impl Singles {
                 Meeting::Waits
             }
         }
-    }
-
-    /// Whether no other one can wait.
-    pub(crate) fn is_full(&self) -> bool {
-        self.waiting.len() >= SINGLES_MAX
     }
 
     /// When [`Singles::take_old`] has something to do, in ns, or [`NEVER_NS`].
@@ -108,7 +109,8 @@ impl Singles {
             }
             stays
         });
-        self.look_at_ns = look_at_ns;
+        let soonest_ns = now_ns.saturating_add(LOOK_NS);
+        self.look_at_ns = look_at_ns.max(soonest_ns);
         over
     }
 }
@@ -169,19 +171,33 @@ mod tests {
             assert!(matches!(singles.meet(pair, single(1, Leg::Upload, pair)), Meeting::Waits));
         }
         assert!(matches!(singles.meet(9_999, single(1, Leg::Upload, 0)), Meeting::Refused));
-        assert!(singles.is_full());
         assert_eq!((singles.look_at_ns(), singles.take_old(9, 100, |_| false).len()), (0, 10));
-        assert_eq!(singles.look_at_ns(), 10);
+        assert_eq!(singles.look_at_ns(), 9 + LOOK_NS, "it looks at all, so not for each");
         assert_eq!(singles.take_old(1_023, 100, |_| false).len(), SINGLES_MAX - 10);
         assert_eq!(singles.look_at_ns(), NEVER_NS);
+    }
+
+    #[test]
+    fn those_that_failed_leave_their_places_to_others() {
+        let mut singles = Singles::default();
+        for pair in 0..SINGLES_MAX as u64 {
+            let waits = single(1, Leg::Upload, 100);
+            let rpc = Arc::clone(&waits.rpc);
+            assert!(matches!(singles.meet(pair, waits), Meeting::Waits));
+            if pair == 5 {
+                rpc.fail(CallErrorKind::Closed.into(), &mut Wakes::default());
+            }
+        }
+        assert!(matches!(singles.meet(9_998, single(1, Leg::Upload, 100)), Meeting::Waits));
+        assert!(matches!(singles.meet(9_999, single(1, Leg::Upload, 100)), Meeting::Refused));
     }
 
     #[test]
     fn one_whose_partner_may_come_waits_on() {
         let mut singles = Singles::default();
         assert!(matches!(singles.meet(7, single(1, Leg::Download, 100)), Meeting::Waits));
-        assert!(singles.take_old(100, 50, |_| true).is_empty());
-        assert_eq!(singles.look_at_ns(), 150);
-        assert_eq!(singles.take_old(150, 50, |_| false).len(), 1);
+        assert!(singles.take_old(100, 2 * LOOK_NS, |_| true).is_empty());
+        assert_eq!(singles.look_at_ns(), 100 + 2 * LOOK_NS);
+        assert_eq!(singles.take_old(100 + 2 * LOOK_NS, 50, |_| false).len(), 1);
     }
 }

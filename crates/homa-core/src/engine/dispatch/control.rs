@@ -577,7 +577,7 @@ impl Rpc {
     }
 
     /// Whether a request that names no incarnation of its server, since none was known, was sent
-    /// before the present one began, as far as the server says (0: it does not).
+    /// before the present one began, as far as the server says (0: it was not).
     fn precedes_incarnation(&self, now: Instant, age_us: u32) -> bool {
         let born = now - Duration::from_micros(u64::from(age_us));
         let named_none = self.begun_in.is_native() && self.peer_incarnation == 0;

@@ -2,10 +2,10 @@
 
 use alloc::vec::Vec;
 
-/// As many as responses come in one batch: more than one fills the packets of the next requests.
+/// As many as the responses of a large batch, whose next requests then take them along.
 const ACKS_MAX: usize = 64;
-/// Places that a peer keeps when it has none that wait.
-const KEPT_MAX: usize = 16;
+/// Places that are made at a time.
+const PLACES_ADDED: usize = 16;
 
 /// One acknowledgement to pass on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,8 +25,9 @@ impl AckQueue {
     /// Keeps an acknowledgement for a later packet. `Some`: there is no room, this one needs a
     /// packet of its own.
     pub(crate) fn push(&mut self, ack: PendingAck) -> Option<PendingAck> {
-        let is_full = self.0.len() >= ACKS_MAX;
-        if is_full || self.0.len() == self.0.capacity() && self.0.try_reserve(KEPT_MAX).is_err() {
+        let is_full = self.0.len() == self.0.capacity();
+        let no_room = is_full && self.0.try_reserve(PLACES_ADDED).is_err();
+        if no_room || self.0.len() >= ACKS_MAX {
             return Some(ack);
         }
         self.0.push(ack);
@@ -38,9 +39,8 @@ impl AckQueue {
         self.0.pop()
     }
 
-    /// Forgets all, and gives most of the memory back.
+    /// Forgets all, and gives the memory back.
     pub(crate) fn clear(&mut self) {
-        self.0.clear();
-        self.0.shrink_to(KEPT_MAX);
+        *self = Self::EMPTY;
     }
 }

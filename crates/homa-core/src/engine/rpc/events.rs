@@ -28,7 +28,7 @@ impl Happened {
     }
 }
 
-/// What happens to a message of one packet, told by one event.
+/// What is told by one event when it has happened at once.
 const REQUEST_WHOLE: u8 = Happened::Started.bit() | Happened::Arrived.bit();
 const RESPONSE_WHOLE: u8 = REQUEST_WHOLE | Happened::Released.bit();
 const RESPONSE_DELIVERED: u8 = Happened::Released.bit() | Happened::Ended.bit();
@@ -73,7 +73,6 @@ impl PendingEvents {
     }
 
     /// Whether the RPC waits in the queue.
-    #[cfg(any(test, feature = "check"))]
     pub(crate) fn is_queued(&self) -> bool {
         self.queued
     }

@@ -76,7 +76,7 @@ impl Engine {
     pub fn finish_call(&mut self, now: Instant, rpc: RpcKey) -> Result<(), RpcError> {
         self.ctx.tick(now, &mut self.peers);
         let (index, rpc) = self.rpcs.live_mut(rpc).ok_or(RpcError::Stale)?;
-        if rpc.state() != State::Delivered || !rpc.pending.is_empty() {
+        if rpc.state() != State::Delivered || rpc.pending.is_queued() {
             return Err(RpcError::OutOfRange);
         }
         self.retire_rpc(index);
@@ -84,7 +84,7 @@ impl Engine {
         Ok(())
     }
 
-    /// Takes an RPC out of every structure and gives its memory back; whether it was not over.
+    /// Takes an RPC out of every structure and gives its memory back. `false`: it was over.
     fn retire_rpc(&mut self, index: RpcIndex) -> bool {
         let Some(rpc) = self.rpcs.known(index).filter(|rpc| rpc.state() != State::Dead) else {
             return false;
