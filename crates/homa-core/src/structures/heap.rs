@@ -17,10 +17,10 @@ const PLACES: u32 = 1 << 30;
 
 /// Min-queue of `(key, index)` in which every index occurs at most once; its position is stored,
 /// so that re-ranking and removing cost O(log n), amortised. Keys that come in ascending order
-/// (births, timers of one interval, messages of one length) form a run, which costs O(1), as long
-/// as there is room in it: what was removed leaves it when all before it, or behind it, has. The
-/// others form a heap. Equal keys come out in an order that depends only on the operations before: put
-/// a tie-break into the key where the order matters.
+/// (births, timers of one interval, messages of one length) form a run, which costs O(1) while it
+/// has room: what was removed from its middle takes some until an end of the run comes to it. The
+/// others form a heap. Equal keys come out in an order that depends only on the operations before:
+/// put a tie-break into the key where the order matters.
 #[derive(Debug)]
 pub(crate) struct IndexedHeap<I, K> {
     entries: Vec<(K, I)>,
