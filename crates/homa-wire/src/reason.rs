@@ -56,7 +56,7 @@ reasons! {
     None = 0, "none";
     /// RPC_UNKNOWN: this RPC was never seen here; the value is the sender's age in µs.
     NeverSeen = 1, "never seen";
-    /// RPC_UNKNOWN: it is over here.
+    /// RPC_UNKNOWN: it is over here; the value is 0, or [`Reason::REPEATED`].
     Finished = 2, "finished";
     /// RPC_UNKNOWN: no server at the port; the value is 0, or [`Reason::MAY_HAVE_BEGUN`].
     NoService = 3, "no service at the port";
@@ -85,8 +85,8 @@ reasons! {
 }
 
 impl Reason {
-    /// Value beside [`Reason::Overloaded`] and [`Reason::NotExecuted`]: the server says it again
-    /// until it is acknowledged, as it always does with [`Reason::Rejected`].
+    /// Value beside [`Reason::Overloaded`], [`Reason::NotExecuted`] and [`Reason::Finished`]: the
+    /// server says it again until it is acknowledged, as it always does with [`Reason::Rejected`].
     pub const REPEATED: u32 = 1;
 
     /// Value beside [`Reason::NoService`] and [`Reason::NotExecuted`]: the request was sent again
@@ -98,7 +98,7 @@ impl Reason {
     pub const fn is_repeated(self, value: u32) -> bool {
         match self {
             Self::Rejected => true,
-            Self::Overloaded | Self::NotExecuted => value == Self::REPEATED,
+            Self::Overloaded | Self::NotExecuted | Self::Finished => value == Self::REPEATED,
             _ => false,
         }
     }

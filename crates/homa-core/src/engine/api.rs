@@ -336,8 +336,8 @@ impl Engine {
     /// Ends an RPC that the application does not want to go on with. A client's call is cancelled
     /// at the server. A server's request is refused, and its client told until it acknowledges: as
     /// [`FailReason::Overloaded`] or [`FailReason::NotExecuted`] if that is `why`, which both say
-    /// that nothing was executed, otherwise as [`FailReason::Rejected`]. No
-    /// [`crate::Event::Failed`] follows, since the caller knows.
+    /// that nothing was executed, as [`FailReason::Forgotten`], otherwise as
+    /// [`FailReason::Rejected`]. No [`crate::Event::Failed`] follows, since the caller knows.
     ///
     /// # Errors
     /// The RPC is over.

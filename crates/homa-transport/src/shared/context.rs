@@ -127,9 +127,14 @@ impl Context<'_> {
     /// who makes it known to its partner then looks whether it has.
     pub(crate) fn fail(&mut self, rpc: &Rpc, error: CallError, shard: &mut ShardView<'_>) {
         let kind = error.kind_of_partner();
+        // What a client that was silent learns when it asks for the RPC that failed.
+        let why = match kind {
+            CallErrorKind::Timeout => FailReason::Forgotten,
+            _ => FailReason::Rejected,
+        };
         self.fail_one(rpc, error);
         if let Some(partner) = rpc.partner() {
-            self.end_one(&partner, FailReason::Rejected, kind, shard);
+            self.end_one(&partner, why, kind, shard);
         }
     }
 

@@ -10,7 +10,8 @@ use super::frame::Leg;
 use super::rpc::Rpc;
 use crate::drive::seat::NEVER_NS;
 
-/// RPCs that wait for their partner, at most.
+/// RPCs that wait for their partner, at most; of one client no more than places are free, so that
+/// it takes half of them alone and leaves room to others.
 const SINGLES_MAX: usize = 1_024;
 
 /// Shortest time between two looks for old ones, in ns: each look is at all RPCs.
@@ -19,7 +20,9 @@ const LOOK_NS: u64 = 1_000_000;
 /// RPCs whose partner has not come.
 #[derive(Debug)]
 pub(crate) struct Singles {
-    waiting: HashMap<(SocketAddr, u64), Single>,
+    /// By client and name; no client without any.
+    waiting: HashMap<SocketAddr, HashMap<u64, Single>>,
+    count: usize,
     /// When to look for old ones, or [`NEVER_NS`]: not after the first is old, but for
     /// [`LOOK_NS`]. It may have met its partner meanwhile.
     look_at_ns: u64,
@@ -27,7 +30,7 @@ pub(crate) struct Singles {
 
 impl Default for Singles {
     fn default() -> Self {
-        Self { waiting: HashMap::new(), look_at_ns: NEVER_NS }
+        Self { waiting: HashMap::new(), count: 0, look_at_ns: NEVER_NS }
     }
 }
 
@@ -58,27 +61,59 @@ pub(crate) enum Meeting {
 impl Singles {
     /// Pairs an RPC of `pair`, or keeps it.
     pub(crate) fn meet(&mut self, pair: u64, new: Single) -> Meeting {
-        let name = (new.rpc.peer, pair);
-        if self.waiting.len() >= SINGLES_MAX {
-            self.waiting.retain(|waits, single| *waits == name || !single.rpc.has_failed());
+        let client = new.rpc.peer;
+        let Some(other) = self.take(client, pair) else {
+            if !self.has_room(client) {
+                self.retain(|single| !single.rpc.has_failed());
+            }
+            if !self.has_room(client) {
+                return Meeting::Refused;
+            }
+            self.keep(pair, new);
+            return Meeting::Waits;
+        };
+        if other.rpc.has_failed() {
+            return Meeting::Failed;
         }
-        match self.waiting.remove(&name) {
-            Some(other) if other.rpc.has_failed() => Meeting::Failed,
-            Some(other) if other.leg != new.leg => match new.leg {
-                Leg::Upload => Meeting::Complete { upload: new, download: other },
-                Leg::Download => Meeting::Complete { upload: other, download: new },
-            },
-            Some(other) => {
-                self.waiting.insert(name, other);
+        match (new.leg, other.leg) {
+            (Leg::Upload, Leg::Download) => Meeting::Complete { upload: new, download: other },
+            (Leg::Download, Leg::Upload) => Meeting::Complete { upload: other, download: new },
+            _ => {
+                self.keep(pair, other);
                 Meeting::Refused
             }
-            None if self.waiting.len() >= SINGLES_MAX => Meeting::Refused,
-            None => {
-                self.look_at_ns = self.look_at_ns.min(new.old_at_ns);
-                self.waiting.insert(name, new);
-                Meeting::Waits
-            }
         }
+    }
+
+    /// Whether one more of `client` may wait.
+    fn has_room(&self, client: SocketAddr) -> bool {
+        let of_client = self.waiting.get(&client).map_or(0, HashMap::len);
+        of_client < SINGLES_MAX - self.count
+    }
+
+    fn keep(&mut self, pair: u64, single: Single) {
+        self.look_at_ns = self.look_at_ns.min(single.old_at_ns);
+        self.count += 1;
+        self.waiting.entry(single.rpc.peer).or_default().insert(pair, single);
+    }
+
+    fn take(&mut self, client: SocketAddr, pair: u64) -> Option<Single> {
+        let of_client = self.waiting.get_mut(&client)?;
+        let single = of_client.remove(&pair)?;
+        self.count -= 1;
+        if of_client.is_empty() {
+            self.waiting.remove(&client);
+        }
+        Some(single)
+    }
+
+    /// Leaves those that are to stay.
+    fn retain(&mut self, mut stays: impl FnMut(&mut Single) -> bool) {
+        self.waiting.retain(|_, of_client| {
+            of_client.retain(|_, single| stays(single));
+            !of_client.is_empty()
+        });
+        self.count = self.waiting.values().map(HashMap::len).sum();
     }
 
     /// When [`Singles::take_old`] has something to do, in ns, or [`NEVER_NS`].
@@ -97,7 +132,7 @@ impl Singles {
         may_come: impl Fn(&Rpc) -> bool,
     ) -> Vec<Arc<Rpc>> {
         let (mut over, mut look_at_ns) = (Vec::new(), NEVER_NS);
-        self.waiting.retain(|_, single| {
+        self.retain(|single| {
             if single.old_at_ns <= now_ns && may_come(&single.rpc) {
                 single.old_at_ns = now_ns.saturating_add(more_ns);
             }
@@ -167,20 +202,26 @@ mod tests {
     #[test]
     fn only_so_many_wait_and_none_for_ever() {
         let mut singles = Singles::default();
-        for pair in 0..SINGLES_MAX as u64 {
-            assert!(matches!(singles.meet(pair, single(1, Leg::Upload, pair)), Meeting::Waits));
+        // Each client takes half of what others have left.
+        for (port, count) in [(1, 512), (2, 256), (3, 128)] {
+            for pair in 0..count {
+                let waits = singles.meet(pair, single(port, Leg::Upload, pair));
+                assert!(matches!(waits, Meeting::Waits), "{port} {pair}");
+            }
+            let refused = singles.meet(9_999, single(port, Leg::Upload, 0));
+            assert!(matches!(refused, Meeting::Refused), "{port}");
         }
-        assert!(matches!(singles.meet(9_999, single(1, Leg::Upload, 0)), Meeting::Refused));
-        assert_eq!((singles.look_at_ns(), singles.take_old(9, 100, |_| false).len()), (0, 10));
+        assert_eq!((singles.look_at_ns(), singles.take_old(9, 100, |_| false).len()), (0, 30));
         assert_eq!(singles.look_at_ns(), 9 + LOOK_NS, "it looks at all, so not for each");
-        assert_eq!(singles.take_old(1_023, 100, |_| false).len(), SINGLES_MAX - 10);
-        assert_eq!(singles.look_at_ns(), NEVER_NS);
+        assert_eq!(singles.take_old(511, 100, |_| false).len(), 512 + 256 + 128 - 30);
+        assert_eq!((singles.look_at_ns(), singles.count), (NEVER_NS, 0));
+        assert!(singles.waiting.is_empty(), "clients of the past take no memory");
     }
 
     #[test]
     fn those_that_failed_leave_their_places_to_others() {
         let mut singles = Singles::default();
-        for pair in 0..SINGLES_MAX as u64 {
+        for pair in 0..SINGLES_MAX as u64 / 2 {
             let waits = single(1, Leg::Upload, 100);
             let rpc = Arc::clone(&waits.rpc);
             assert!(matches!(singles.meet(pair, waits), Meeting::Waits));

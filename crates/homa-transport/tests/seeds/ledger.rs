@@ -88,6 +88,8 @@ struct Record {
     reader_dropped: bool,
     /// What the writer of an open body was told.
     writer_failed: Option<(CallError, u64)>,
+    /// Its caller got every byte of the response.
+    has_read_all: bool,
     /// Its reader or its response were given up.
     gave_up: bool,
     /// It is in a set, whose user looks at it some time.
@@ -204,6 +206,11 @@ impl Ledger {
     /// The writer of an open body says that this is all.
     pub(crate) fn writer_finished(&mut self, call: u32) {
         self.records.entry(call).or_default().writer_finished = true;
+    }
+
+    /// The caller has every byte of the response: to drop its reader gives nothing up.
+    pub(crate) fn has_read_all(&mut self, call: u32) {
+        self.records.entry(call).or_default().has_read_all = true;
     }
 
     /// A handler stops to read a request.
@@ -373,7 +380,9 @@ impl Ledger {
             return Some("its deadline has passed");
         }
         match &record.ended {
-            Some((End::GivenUp, _)) if record.gave_up => Some("the call was given up"),
+            Some((End::GivenUp, _)) if record.gave_up && !record.has_read_all => {
+                Some("the call was given up")
+            }
             Some((End::Failed(error), _)) if error.rejection().is_none() => Some("it has failed"),
             _ => None,
         }

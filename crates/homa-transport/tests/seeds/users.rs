@@ -252,6 +252,9 @@ impl Users {
                         self.violation("other bytes", text);
                     }
                     message.push(chunk);
+                    if message.len() == plan.response_bytes() as usize {
+                        self.ledger.borrow_mut().has_read_all(plan.number);
+                    }
                 }
                 Ok(None) => {
                     let message = message.with_metadata(reader.metadata().clone());

@@ -99,6 +99,7 @@ pub(crate) const fn refusal(why: FailReason) -> (Reason, u32) {
     match why {
         FailReason::Overloaded => (Reason::Overloaded, Reason::REPEATED),
         FailReason::NotExecuted => (Reason::NotExecuted, Reason::REPEATED),
+        FailReason::Forgotten => (Reason::Finished, Reason::REPEATED),
         _ => (Reason::Rejected, 0),
     }
 }
@@ -113,6 +114,7 @@ mod tests {
             (FailReason::Rejected, FailReason::Rejected),
             (FailReason::Overloaded, FailReason::Overloaded),
             (FailReason::NotExecuted, FailReason::NotExecuted),
+            (FailReason::Forgotten, FailReason::Forgotten),
             (FailReason::Aborted, FailReason::Rejected),
         ] {
             let (reason, value) = refusal(why);
