@@ -144,6 +144,13 @@ impl Context<'_> {
         rpc.fail(error, self.wakes);
     }
 
+    /// Ends all RPCs without a word to their other ends.
+    #[cold]
+    pub(crate) fn fail_all(&mut self, error: &CallError) {
+        let rpcs: Vec<_> = self.registry.rpcs().cloned().collect();
+        rpcs.iter().for_each(|rpc| self.fail_one(rpc, error.clone()));
+    }
+
     /// Ends an RPC for `why` at the other end, and for `kind` here; its partner too.
     pub(crate) fn end(
         &mut self,

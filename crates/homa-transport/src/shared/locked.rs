@@ -19,7 +19,7 @@ use crate::clock::Clock;
 use crate::drive::seat::{Due, Kick, NEVER_NS};
 use crate::drive::sync::{Mutex, lock};
 use crate::drive::wait::Turned;
-use crate::{ClientStats, Stats};
+use crate::{CallErrorKind, ClientStats, Stats};
 
 /// The turn of a shard whose socket is gone: nothing is left to do.
 const LAST_TURN: Turn = Turn {
@@ -87,6 +87,7 @@ impl<D: Driver + std::fmt::Debug + Send, C: Clock> Serve for LockedShard<D, C> {
         }
         let turn = turn.unwrap_or_else(|error| {
             core.socket_failed(&error, context.wakes);
+            context.fail_all(&CallErrorKind::Socket((&error).into()).into());
             LAST_TURN
         });
         let room_ns = core.rooms.expire(now_ns, &mut wakes);

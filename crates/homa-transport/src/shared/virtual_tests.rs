@@ -15,6 +15,7 @@ use crate::drive::wait::Host;
 use crate::{CallErrorKind, EndpointBuilder};
 
 mod both_ways;
+mod broken_socket;
 mod overdue;
 mod wakes;
 
