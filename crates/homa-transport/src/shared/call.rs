@@ -14,10 +14,10 @@ use super::handle::Handle;
 use super::ops::Operation;
 #[cfg(feature = "tower")]
 use super::permit::Permit;
-use super::ready::ReadyQueue;
 use super::resolve::Resolving;
 use super::room::{Charge, Full, Place};
 use super::rpc::{Content, Role, Rpc, RpcState};
+use super::set::{CallQueue, Member};
 use super::stream::{IncomingStream, OutgoingStream};
 use super::wakes::store_waker;
 use crate::drive::seat::NEVER_NS;
@@ -51,7 +51,7 @@ pub(crate) struct CallOptions {
     upload: Option<Arc<Rpc>>,
     /// The set of calls to be told about the end. With one the request is sent with others, at the
     /// next flush.
-    queue: Option<(Arc<ReadyQueue>, u64)>,
+    queue: Option<(Arc<CallQueue>, u64)>,
 }
 
 impl CallOptions {
@@ -237,7 +237,7 @@ impl PendingCall {
 
     /// Tells `queue` when it is over, by that number. If it has not begun it will be sent with
     /// others, at the next flush.
-    pub(crate) fn announce_end(&mut self, queue: &Arc<ReadyQueue>, id: u64) {
+    pub(crate) fn announce_end(&mut self, queue: &Arc<CallQueue>, id: u64) {
         let rpc = match &self.stage {
             Stage::New(_) | Stage::Resolving(_) => {
                 self.options.queue = Some((Arc::clone(queue), id));
@@ -249,6 +249,32 @@ impl PendingCall {
         };
         if let Some(waiting) = rpc.lock().set_queue((Arc::clone(queue), id)) {
             waiting.wake();
+        }
+    }
+
+    /// Makes it the member `id` of a set of the endpoint `handle`, if it is of the same endpoint,
+    /// has not begun, needs no state of its own and there is room for it.
+    #[inline]
+    pub(crate) fn take_member(&mut self, handle: &Handle, id: u64) -> Option<Member> {
+        if !self.handle.is_same(handle) {
+            return None;
+        }
+        let server = self.server.address()?;
+        let Stage::New(content @ Content::Whole(_)) = &self.stage else { return None };
+        if self.options.streaming_response {
+            return None;
+        }
+        let options = RequestOptions {
+            deadline: deadline(&self.handle, &mut self.options),
+            priority_hint: self.options.priority_hint,
+            ..RequestOptions::default()
+        };
+        // Who polls it is told what is wrong.
+        check(&self.handle, server, content, &options).ok()?;
+        let charge = self.options.take_room(&self.handle, server, content.held_bytes())?;
+        match std::mem::replace(&mut self.stage, Stage::Over) {
+            Stage::New(Content::Whole(body)) => Some(Member { id, server, body, options, charge }),
+            _ => None,
         }
     }
 

@@ -1,27 +1,42 @@
-//! Many calls of one thread, with one queue of those that are ready.
+//! Many calls of one thread, with one queue of those that are finished.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
 
 use homa_io::Message;
 
 use super::call::PendingCall;
+use super::core::LATER_MAX;
 use super::handle::Handle;
-use super::ready::ReadyQueue;
+use super::ops::Operation;
+use super::set::{CallQueue, Finished};
+use super::wakes::Wakes;
 use crate::{CallError, CallErrorKind};
 
 /// The calls of one set.
 #[derive(Debug)]
 pub(crate) struct Completions {
     handle: Handle,
-    queue: Arc<ReadyQueue>,
+    queue: Arc<CallQueue>,
     calls: Calls,
+    /// Taken from the queue, and not handed to the user.
+    finished: VecDeque<Finished>,
+}
+
+/// A call in a set.
+#[derive(Debug)]
+enum Call {
+    /// Its state is its own.
+    Own(Box<PendingCall>),
+    /// It is a member, of which the queue knows.
+    Member,
 }
 
 /// Calls by number: place and use of the place, so that a number is never used twice.
 #[derive(Debug, Default)]
 struct Calls {
-    places: Vec<(u32, Option<PendingCall>)>,
+    places: Vec<(u32, Option<Call>)>,
     free: Vec<u32>,
     length: usize,
 }
@@ -40,7 +55,7 @@ impl Calls {
     }
 
     /// Fills the place reserved last.
-    fn fill(&mut self, id: u64, call: PendingCall) {
+    fn fill(&mut self, id: u64, call: Call) {
         if let Some(entry) = self.get_mut(id) {
             *entry = Some(call);
             self.free.pop();
@@ -48,13 +63,13 @@ impl Calls {
         }
     }
 
-    fn get_mut(&mut self, id: u64) -> Option<&mut Option<PendingCall>> {
+    fn get_mut(&mut self, id: u64) -> Option<&mut Option<Call>> {
         let (place, uses) = (id & u64::from(u32::MAX), id >> 32);
         let entry = self.places.get_mut(usize::try_from(place).ok()?)?;
         (u64::from(entry.0) == uses).then_some(&mut entry.1)
     }
 
-    fn remove(&mut self, id: u64) -> Option<PendingCall> {
+    fn remove(&mut self, id: u64) -> Option<Call> {
         let call = self.get_mut(id)?.take()?;
         let place = u32::try_from(id & u64::from(u32::MAX)).ok()?;
         if let Some(entry) = self.places.get_mut(place as usize) {
@@ -68,7 +83,8 @@ impl Calls {
 
 impl Completions {
     pub(crate) fn new(handle: Handle) -> Self {
-        Self { handle, queue: Arc::default(), calls: Calls::default() }
+        let (calls, finished) = (Calls::default(), VecDeque::new());
+        Self { handle, queue: Arc::default(), calls, finished }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -82,19 +98,32 @@ impl Completions {
         }
     }
 
+    /// Gives a call up; `false` if it is not in the set.
     pub(crate) fn abort(&mut self, id: u64) -> bool {
-        self.calls.remove(id).is_some()
+        match self.calls.remove(id) {
+            None => return false,
+            Some(Call::Own(_)) => {}
+            Some(Call::Member) if self.handle.is_forked() => {}
+            Some(Call::Member) => match self.queue.withdraw(id) {
+                Some(member) => {
+                    let mut wakes = Wakes::default();
+                    self.handle.rooms.calls.leave(member.charge, &mut wakes);
+                    wakes.wake();
+                }
+                None => self.abort_started(Some(id)),
+            },
+        }
+        true
+    }
+
+    /// Gives up a member that has started, or all of them.
+    fn abort_started(&self, id: Option<u64>) {
+        self.handle.submit(Operation::AbortMembers(Arc::clone(&self.queue), id));
     }
 
     /// Adds a call that is sent with the next flush; to be polled until it has room.
-    pub(crate) fn start(&mut self, mut call: PendingCall) -> Starting<'_> {
-        let id = self.calls.reserve();
-        // Nobody would flush the calls of another endpoint.
-        if !self.handle.is_same(call.handle()) {
-            call.begin();
-        }
-        call.announce_end(&self.queue, id);
-        Starting { completions: self, call: Some(call), id }
+    pub(crate) fn start(&mut self, call: PendingCall) -> Starting<'_> {
+        Starting { completions: self, call: Some(call), id: None }
     }
 
     pub(crate) fn poll_next(
@@ -112,47 +141,68 @@ impl Completions {
             if let Some(ready) = self.take_ready() {
                 return Poll::Ready(Some(ready));
             }
-            let Some(id) = self.queue.pop_or_wait(waker) else {
+            self.queue.take_finished_or_wait(&mut self.finished, waker);
+            if self.finished.is_empty() {
                 self.flush();
                 return Poll::Pending;
-            };
-            if let Some(ready) = self.take(id) {
-                return Poll::Ready(Some(ready));
             }
         }
     }
-}
 
-impl Completions {
     /// A response that is there already.
     pub(crate) fn take_ready(&mut self) -> Option<(u64, Result<Message, CallError>)> {
-        if self.handle.is_forked() {
-            return None;
-        }
         self.handle.flush_if_old();
-        while let Some(id) = self.queue.pop() {
-            if let Some(ready) = self.take(id) {
-                return Some(ready);
+        loop {
+            while let Some(finished) = self.finished.pop_front() {
+                if let Some(ready) = self.take(finished) {
+                    return Some(ready);
+                }
+            }
+            self.queue.take_finished(&mut self.finished);
+            if self.finished.is_empty() {
+                return None;
             }
         }
-        None
     }
 
-    /// The response of a call in the queue; `None` if the call was aborted meanwhile.
-    fn take(&mut self, id: u64) -> Option<(u64, Result<Message, CallError>)> {
-        let mut call = self.calls.remove(id)?;
-        match call.poll_message(Waker::noop()) {
-            Poll::Ready(response) => Some((id, response)),
-            // Not reached: a call enters the queue when it is over.
-            Poll::Pending => None,
+    /// The response of a finished call; `None` if it was aborted meanwhile.
+    fn take(&mut self, finished: Finished) -> Option<(u64, Result<Message, CallError>)> {
+        match finished {
+            Finished::Member(id, response) => self.calls.remove(id).map(|_| (id, response)),
+            Finished::Call(id) => {
+                let Call::Own(mut call) = self.calls.remove(id)? else { return None };
+                match call.poll_message(Waker::noop()) {
+                    Poll::Ready(response) => Some((id, response)),
+                    // Not reached: a call enters the queue when it is over.
+                    Poll::Pending => None,
+                }
+            }
         }
     }
 
     fn take_any(&mut self) -> Option<u64> {
-        let filled = |entry: &(u32, Option<PendingCall>)| entry.1.is_some();
+        let filled = |entry: &(u32, Option<Call>)| entry.1.is_some();
         let place = self.calls.places.iter().position(filled)?;
         let id = u64::from(self.calls.places.get(place)?.0) << 32 | place as u64;
         self.calls.remove(id).map(|_| id)
+    }
+}
+
+impl Drop for Completions {
+    fn drop(&mut self) {
+        if self.handle.is_forked() || self.calls.length == 0 {
+            return;
+        }
+        let mut starting = Vec::new();
+        self.queue.take_starting(&mut starting);
+        let mut wakes = Wakes::default();
+        let mut charges = starting.into_iter().map(|member| member.charge).collect();
+        self.handle.rooms.calls.leave_all(&mut charges, &mut wakes);
+        wakes.wake();
+        let is_member = |(_, call): &(u32, Option<Call>)| matches!(call, Some(Call::Member));
+        if self.calls.places.iter().any(is_member) {
+            self.abort_started(None);
+        }
     }
 }
 
@@ -160,12 +210,39 @@ impl Completions {
 pub(crate) struct Starting<'a> {
     completions: &'a mut Completions,
     call: Option<PendingCall>,
-    id: u64,
+    /// Its number, once it was polled.
+    id: Option<u64>,
 }
 
 impl Starting<'_> {
+    #[inline]
     pub(crate) fn poll(&mut self, waker: &Waker) -> Poll<Result<u64, CallError>> {
-        let Some(call) = &mut self.call else { return Poll::Ready(Ok(self.id)) };
+        let Completions { handle, queue, calls, .. } = &mut *self.completions;
+        let id = *self.id.get_or_insert_with(|| calls.reserve());
+        let Some(call) = &mut self.call else { return Poll::Ready(Ok(id)) };
+        let Some(member) = call.take_member(handle, id) else {
+            return self.poll_own(id, waker);
+        };
+        match queue.start(member) {
+            1 => handle.submit_later(Operation::StartMembers(Arc::clone(queue))),
+            LATER_MAX => handle.flush(),
+            _ => {}
+        }
+        calls.fill(id, Call::Member);
+        self.call = None;
+        Poll::Ready(Ok(id))
+    }
+
+    /// The same of a call that is no member.
+    #[inline(never)]
+    fn poll_own(&mut self, id: u64, waker: &Waker) -> Poll<Result<u64, CallError>> {
+        let Completions { handle, queue, calls, .. } = &mut *self.completions;
+        let Some(call) = &mut self.call else { return Poll::Ready(Ok(id)) };
+        // Nobody would flush the calls of another endpoint.
+        if !handle.is_same(call.handle()) {
+            call.begin();
+        }
+        call.announce_end(queue, id);
         match call.poll_started(waker) {
             Poll::Pending => {
                 // What waits to be sent may be what takes the room.
@@ -175,9 +252,9 @@ impl Starting<'_> {
             Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
             Poll::Ready(Ok(())) => {
                 if let Some(call) = self.call.take() {
-                    self.completions.calls.fill(self.id, call);
+                    calls.fill(id, Call::Own(Box::new(call)));
                 }
-                Poll::Ready(Ok(self.id))
+                Poll::Ready(Ok(id))
             }
         }
     }

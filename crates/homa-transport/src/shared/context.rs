@@ -10,7 +10,7 @@ use homa_io::{Message, ShardView};
 use super::accept::Queued;
 use super::facts::Facts;
 use super::frame::Malformed;
-use super::registry::Registry;
+use super::registry::{Entry, Registry};
 use super::rooms::Rooms;
 use super::rpc::{Content, EarlyResponse, Role, Rpc, RpcState};
 use super::send;
@@ -147,8 +147,15 @@ impl Context<'_> {
     /// Ends all RPCs without a word to their other ends.
     #[cold]
     pub(crate) fn fail_all(&mut self, error: &CallError) {
-        let rpcs: Vec<_> = self.registry.rpcs().cloned().collect();
-        rpcs.iter().for_each(|rpc| self.fail_one(rpc, error.clone()));
+        for key in self.registry.keys() {
+            match self.registry.remove(key) {
+                Some(Entry::Rpc(rpc)) => self.fail_one(&rpc, error.clone()),
+                Some(Entry::Member(member)) => {
+                    self.registry.sets.finish(member, Err(error.clone()));
+                }
+                None => {}
+            }
+        }
     }
 
     /// Ends an RPC for `why` at the other end, and for `kind` here; its partner too.

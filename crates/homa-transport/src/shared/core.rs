@@ -30,7 +30,7 @@ use crate::{AcceptError, CallError, CallErrorKind, ClientStats, Stats};
 /// Operations that may wait in the inbox before those who add more have to help.
 const INBOX_MAX: usize = 4_096;
 /// Operations for later that are sent without waiting for the flush.
-const LATER_MAX: usize = 64;
+pub(super) const LATER_MAX: usize = 64;
 /// Longest time an operation for later waits while its user goes on with others, in nanoseconds.
 const LATER_NS: u64 = 10_000;
 /// Looks for packets in one turn of a thread that spins. One takes 0.4 µs; locks, clock and

@@ -3,11 +3,13 @@
 use std::sync::Arc;
 
 use homa_core::{Event, FailReason, Path, RpcKey};
-use homa_io::{EventHandler, ShardView};
+use homa_io::{EventHandler, Message, ShardView};
 
 use super::context::Context;
 use super::frame::Leg;
-use super::rpc::{Role, Rpc, RpcState};
+use super::registry::Entry;
+use super::rpc::{Incoming, Role, Rpc, RpcState};
+use super::sets::Started;
 use crate::{CallError, CallErrorKind};
 
 /// Pieces of a stream that wait unread outside the engine's memory, in bytes; more stay inside,
@@ -63,7 +65,7 @@ impl Context<'_> {
         state.incoming.complete = complete;
         state.incoming.streaming = self.rooms.requests.is_streaming();
         let rpc = Rpc::new(path.remote, Role::Server, state);
-        self.registry.insert(key, Arc::clone(&rpc));
+        self.registry.insert(key, Entry::Rpc(Arc::clone(&rpc)));
         rpc
     }
 
@@ -89,6 +91,8 @@ impl Context<'_> {
             if state.incoming.streaming {
                 self.wakes.add(state.reader.take());
             }
+        } else if let Some(member) = self.registry.member_mut(key) {
+            member.framed = framed;
         }
     }
 
@@ -99,7 +103,14 @@ impl Context<'_> {
         released_upto: u32,
         shard: &mut ShardView<'_>,
     ) {
-        let Some(rpc) = self.registry.get(key) else { return };
+        let rpc = match self.registry.remove(key) {
+            Some(Entry::Rpc(rpc)) => rpc,
+            Some(Entry::Member(member)) => {
+                let response = shard.take_response(key).unwrap_or_default();
+                return self.member_answered(member, framed, response);
+            }
+            None => return,
+        };
         let mut state = rpc.lock();
         state.outgoing.released_upto = released_upto;
         self.wakes.add(state.writer.take());
@@ -108,19 +119,27 @@ impl Context<'_> {
         if state.incoming.streaming {
             self.wakes.add(state.reader.take());
             drop(state);
+            self.registry.insert(key, Entry::Rpc(rpc));
             return self.arrived(key, length_bytes, shard);
         }
         state.incoming.complete = true;
         state.key = None;
         self.rooms.release(rpc.role, &mut state, self.wakes);
         state.deliver(rpc.peer, shard.take_response(key), self.wakes);
-        drop(state);
-        self.registry.remove(key);
+    }
+
+    /// The whole response to a member of a set.
+    fn member_answered(&mut self, member: Started, framed: bool, response: Message) {
+        let result = Incoming::whole_response(framed, response);
+        let result = result.map_err(|kind| CallError::new(member.server, kind));
+        self.registry.sets.finish(member, result);
     }
 
     /// The incoming message is complete.
     fn arrived(&mut self, key: RpcKey, length_bytes: u32, shard: &mut ShardView<'_>) {
-        let Some(rpc) = self.registry.get(key) else { return };
+        let Some(rpc) = self.registry.get(key) else {
+            return self.member_arrived(key, shard);
+        };
         let mut state = rpc.lock();
         state.incoming.complete = true;
         if state.incoming.streaming {
@@ -144,6 +163,19 @@ impl Context<'_> {
         } else {
             drop(state);
             self.queue_or_keep(Arc::clone(rpc), shard);
+        }
+    }
+
+    /// The response to a member of a set, if it is one, is complete.
+    fn member_arrived(&mut self, key: RpcKey, shard: &mut ShardView<'_>) {
+        if self.registry.member(key).is_none() {
+            return;
+        }
+        // Without a message it has failed, which an event of its own says.
+        let Some(response) = shard.take(key) else { return };
+        if let Some(Entry::Member(member)) = self.registry.remove(key) {
+            let framed = member.framed;
+            self.member_answered(member, framed, response);
         }
     }
 
@@ -189,7 +221,13 @@ impl Context<'_> {
     }
 
     fn failed(&mut self, key: RpcKey, reason: FailReason, shard: &mut ShardView<'_>) {
-        let Some(rpc) = self.registry.get(key).cloned() else { return };
+        let Some(rpc) = self.registry.get(key).cloned() else {
+            if let Some(Entry::Member(member)) = self.registry.remove(key) {
+                let error = CallError::from_reason(reason, member.server);
+                self.registry.sets.finish(member, Err(error));
+            }
+            return;
+        };
         let error = CallError::from_reason(reason, rpc.peer);
         // A server that reads no more of a request may answer it all the same.
         let mut state = rpc.lock();
@@ -212,7 +250,7 @@ impl Context<'_> {
 
     /// The RPC is over; its outgoing message may have been released until now.
     fn ended(&mut self, key: RpcKey, released_upto: Option<u32>) {
-        let Some(rpc) = self.registry.remove(key) else { return };
+        let Some(Entry::Rpc(rpc)) = self.registry.remove(key) else { return };
         let mut state = rpc.lock();
         state.outgoing.released_upto = released_upto.unwrap_or(state.outgoing.released_upto);
         self.rooms.release(rpc.role, &mut state, self.wakes);

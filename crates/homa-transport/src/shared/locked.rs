@@ -90,6 +90,7 @@ impl<D: Driver + std::fmt::Debug + Send, C: Clock> Serve for LockedShard<D, C> {
             context.fail_all(&CallErrorKind::Socket((&error).into()).into());
             LAST_TURN
         });
+        context.registry.sets.hand_over(&core.rooms.calls, context.wakes);
         let room_ns = core.rooms.expire(now_ns, &mut wakes);
         let next_ns = turn.next.map_or(NEVER_NS, Instant::as_nanos);
         let urgent = turn.urgency == Urgency::Active;

@@ -37,7 +37,6 @@ mod ops;
 mod peers;
 #[cfg(feature = "tower")]
 mod permit;
-mod ready;
 mod registry;
 mod replier;
 mod resolve;
@@ -46,6 +45,8 @@ mod rooms;
 mod rpc;
 mod send;
 mod service;
+mod set;
+mod sets;
 mod singles;
 mod spin;
 mod stream;

@@ -8,9 +8,11 @@ use homa_core::{FailReason, PeerSettings, RequestOptions, RpcError, SendError};
 use homa_io::ShardView;
 
 use super::context::Context;
+use super::registry::Entry;
 use super::room::Charge;
 use super::rpc::{Content, Role, Rpc};
 use super::send;
+use super::set::{CallQueue, Member};
 use crate::{CallError, CallErrorKind, Limit};
 
 /// One operation. Those about an RPC do nothing if it is over.
@@ -18,6 +20,10 @@ use crate::{CallError, CallErrorKind, Limit};
 pub(crate) enum Operation {
     /// Begin a call; the body has taken room.
     Start(Arc<Rpc>, Content, RequestOptions),
+    /// Begin the calls that a set has gathered.
+    StartMembers(Arc<CallQueue>),
+    /// Give up a member of a set, by its number, or all that are under way.
+    AbortMembers(Arc<CallQueue>, Option<u64>),
     /// Answer; the body has taken room.
     Reply(Arc<Rpc>, Content, Charge),
     /// The next bytes of an announced message.
@@ -46,6 +52,8 @@ pub(crate) enum Operation {
 pub(crate) fn execute(operation: Operation, shard: &mut ShardView<'_>, context: &mut Context<'_>) {
     match operation {
         Operation::Start(rpc, content, options) => start(rpc, content, options, shard, context),
+        Operation::StartMembers(queue) => start_members(queue, shard, context),
+        Operation::AbortMembers(queue, id) => abort_members(&queue, id, shard, context),
         Operation::Reply(rpc, content, charge) => {
             let mut state = rpc.lock();
             state.charge = Some(charge);
@@ -99,10 +107,46 @@ fn start(
     let begun = send::request(context.path_to(rpc.peer), content, options, shard);
     match begun {
         Ok(key) => {
-            context.registry.insert(key, Arc::clone(&rpc));
+            context.registry.insert(key, Entry::Rpc(Arc::clone(&rpc)));
             rpc.lock().key = Some(key);
         }
         Err(error) => context.fail(&rpc, call_error(error, rpc.peer), shard),
+    }
+}
+
+fn start_members(queue: Arc<CallQueue>, shard: &mut ShardView<'_>, context: &mut Context<'_>) {
+    let (set, mut starting) = context.registry.sets.take_starting(queue);
+    for Member { id, server, body, options, charge } in starting.drain(..) {
+        let begun = send::request(context.path_to(server), Content::Whole(body), options, shard);
+        let sets = &mut context.registry.sets;
+        match begun {
+            Ok(key) => {
+                let member = sets.started(set, key, (id, server), charge);
+                context.registry.insert(key, Entry::Member(member));
+            }
+            Err(error) => sets.finish_one(set, id, Err(call_error(error, server)), charge),
+        }
+    }
+    context.registry.sets.give_back_starting(starting);
+}
+
+fn abort_members(
+    queue: &Arc<CallQueue>,
+    id: Option<u64>,
+    shard: &mut ShardView<'_>,
+    context: &mut Context<'_>,
+) {
+    let registry = &mut *context.registry;
+    for key in registry.sets.keys(queue, id) {
+        if !registry.member(key).is_some_and(|member| registry.sets.is_of(member, queue, id)) {
+            continue;
+        }
+        if let Some(Entry::Member(member)) = registry.remove(key) {
+            // Stale: it is over already, which is what was wanted.
+            let _ = shard.abort(key, FailReason::Rejected);
+            // Its user has forgotten it.
+            registry.sets.finish(member, Err(CallErrorKind::Closed.into()));
+        }
     }
 }
 

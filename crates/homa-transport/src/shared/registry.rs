@@ -5,6 +5,7 @@ use std::sync::Arc;
 use homa_core::RpcKey;
 
 use super::rpc::Rpc;
+use super::sets::{Sets, Started};
 use super::singles::Singles;
 use super::turns::Turns;
 
@@ -12,42 +13,76 @@ use super::turns::Turns;
 #[derive(Debug, Default)]
 pub(crate) struct Registry {
     /// By index of the engine's key.
-    rpcs: Vec<Option<(RpcKey, Arc<Rpc>)>>,
+    entries: Vec<Option<(RpcKey, Entry)>>,
     /// Requests that arrived when the accept queue had no room for them.
     pub(crate) not_queued: Turns<Arc<Rpc>>,
     /// RPCs of calls that go both ways at once, while the other one is not here.
     pub(crate) single: Singles,
+    /// Sets of calls.
+    pub(crate) sets: Sets,
+}
+
+/// An RPC.
+#[derive(Debug)]
+pub(crate) enum Entry {
+    /// One with a state that its user shares.
+    Rpc(Arc<Rpc>),
+    /// A member of a set of calls.
+    Member(Started),
 }
 
 impl Registry {
     #[inline]
-    pub(crate) fn insert(&mut self, key: RpcKey, rpc: Arc<Rpc>) {
+    pub(crate) fn insert(&mut self, key: RpcKey, entry: Entry) {
         let index = key.index as usize;
-        if self.rpcs.len() <= index {
-            self.rpcs.resize_with(index + 1, || None);
+        if self.entries.len() <= index {
+            self.entries.resize_with(index + 1, || None);
         }
-        if let Some(entry) = self.rpcs.get_mut(index) {
-            *entry = Some((key, rpc));
+        if let Some(place) = self.entries.get_mut(index) {
+            *place = Some((key, entry));
         }
     }
 
     #[inline]
     pub(crate) fn get(&self, key: RpcKey) -> Option<&Arc<Rpc>> {
-        let entry = self.rpcs.get(key.index as usize)?.as_ref()?;
-        (entry.0 == key).then_some(&entry.1)
-    }
-
-    /// All RPCs.
-    pub(crate) fn rpcs(&self) -> impl Iterator<Item = &Arc<Rpc>> {
-        self.rpcs.iter().flatten().map(|(_, rpc)| rpc)
+        match self.entries.get(key.index as usize)?.as_ref()? {
+            (known, Entry::Rpc(rpc)) if *known == key => Some(rpc),
+            _ => None,
+        }
     }
 
     #[inline]
-    pub(crate) fn remove(&mut self, key: RpcKey) -> Option<Arc<Rpc>> {
-        let entry = self.rpcs.get_mut(key.index as usize)?;
-        if entry.as_ref()?.0 != key {
-            return None;
+    pub(crate) fn member_mut(&mut self, key: RpcKey) -> Option<&mut Started> {
+        match self.entries.get_mut(key.index as usize)?.as_mut()? {
+            (known, Entry::Member(member)) if *known == key => Some(member),
+            _ => None,
         }
-        entry.take().map(|(_, rpc)| rpc)
+    }
+
+    #[inline]
+    pub(crate) fn member(&self, key: RpcKey) -> Option<&Started> {
+        match self.entries.get(key.index as usize)?.as_ref()? {
+            (known, Entry::Member(member)) if *known == key => Some(member),
+            _ => None,
+        }
+    }
+
+    /// All RPCs that are no members of sets.
+    pub(crate) fn rpcs(&self) -> impl Iterator<Item = &Arc<Rpc>> {
+        self.entries.iter().flatten().filter_map(|(_, entry)| match entry {
+            Entry::Rpc(rpc) => Some(rpc),
+            Entry::Member(_) => None,
+        })
+    }
+
+    /// The keys of all RPCs.
+    pub(crate) fn keys(&self) -> Vec<RpcKey> {
+        self.entries.iter().flatten().map(|(key, _)| *key).collect()
+    }
+
+    #[inline]
+    pub(crate) fn remove(&mut self, key: RpcKey) -> Option<Entry> {
+        let entry = self.entries.get_mut(key.index as usize)?;
+        entry.take_if(|(known, _)| *known == key).map(|(_, entry)| entry)
     }
 }

@@ -179,6 +179,18 @@ impl Room {
         }
     }
 
+    /// As [`Room::leave`] for all of `charges`.
+    pub(crate) fn leave_all(&self, charges: &mut Vec<Charge>, wakes: &mut Wakes) {
+        let mut state = self.lock();
+        for charge in charges.drain(..) {
+            let peer = charge.peer;
+            self.give_back(&mut state, charge);
+            if state.waiters > 0 {
+                wakes.add(self.next(&mut state, peer));
+            }
+        }
+    }
+
     /// Exchanges room that was taken for nothing in particular for that of a message of `bytes` to
     /// the same peer. If there is not so much, what was taken is given back.
     #[cfg(feature = "tower")]

@@ -12,8 +12,8 @@ use homa_io::{Body, Message, Metadata};
 
 use super::context::length_u32;
 use super::frame::{Frame, Leg, Malformed};
-use super::ready::ReadyQueue;
 use super::room::Charge;
+use super::set::{CallQueue, Finished};
 use super::wakes::Wakes;
 use crate::drive::seat::NEVER_NS;
 use crate::drive::sync::{Mutex, MutexGuard, lock};
@@ -76,7 +76,7 @@ pub(crate) struct RpcState {
     /// Waits for room for what goes out, or for cancellation.
     pub(crate) writer: Option<Waker>,
     /// The set of calls to be told about the end.
-    pub(crate) queue: Option<(Arc<ReadyQueue>, u64)>,
+    pub(crate) queue: Option<(Arc<CallQueue>, u64)>,
 }
 
 /// The incoming message.
@@ -239,9 +239,9 @@ impl RpcState {
     }
 
     /// Tells `queue` by that number when it is over; returns who is to be woken if it is.
-    pub(crate) fn set_queue(&mut self, (queue, id): (Arc<ReadyQueue>, u64)) -> Option<Waker> {
+    pub(crate) fn set_queue(&mut self, (queue, id): (Arc<CallQueue>, u64)) -> Option<Waker> {
         if self.is_over() {
-            return queue.push(id);
+            return queue.finish(Finished::Call(id));
         }
         self.queue = Some((queue, id));
         None
@@ -269,15 +269,10 @@ impl RpcState {
     /// Keeps the whole response of `server`, or that it is a rejection.
     #[inline]
     fn take_response(&mut self, server: SocketAddr, response: Message) {
-        let failed = match self.incoming.body_of(response) {
-            Ok(body) if !self.incoming.is_rejection() => return self.incoming.set_whole(body),
-            Ok(text) => {
-                self.incoming.unread = text;
-                self.incoming.take_rejection().map(CallErrorKind::Rejected)
-            }
-            Err(Malformed) => Some(CallErrorKind::Malformed),
-        };
-        self.failed = failed.map(|kind| Box::new(CallError::new(server, kind)));
+        match self.incoming.response_of(response) {
+            Ok(body) => self.incoming.set_whole(body),
+            Err(kind) => self.failed = Some(Box::new(CallError::new(server, kind))),
+        }
     }
 
     /// Wakes the reader of the incoming message.
@@ -285,7 +280,7 @@ impl RpcState {
         wakes.add(self.reader.take());
         if self.is_over() {
             if let Some((queue, id)) = self.queue.take() {
-                wakes.add(queue.push(id));
+                wakes.add(queue.finish(Finished::Call(id)));
             }
         }
     }
@@ -296,6 +291,24 @@ impl Incoming {
     pub(crate) fn set_whole(&mut self, message: Message) {
         self.unread = message;
         self.is_whole = true;
+    }
+
+    /// The response that a whole message says, which may be a rejection.
+    pub(crate) fn whole_response(framed: bool, message: Message) -> Result<Message, CallErrorKind> {
+        match framed {
+            true => Self { framed, ..Self::default() }.response_of(message),
+            false => Ok(message),
+        }
+    }
+
+    #[inline]
+    fn response_of(&mut self, message: Message) -> Result<Message, CallErrorKind> {
+        let body = self.body_of(message).map_err(|Malformed| CallErrorKind::Malformed)?;
+        if !self.is_rejection() {
+            return Ok(body);
+        }
+        self.unread = body;
+        Err(self.take_rejection().map_or(CallErrorKind::Malformed, CallErrorKind::Rejected))
     }
 
     /// The body of a complete message that is no stream; its frame stays here.
