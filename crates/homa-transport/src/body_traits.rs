@@ -9,6 +9,9 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 
+use crate::shared::HasHandle;
+#[cfg(any(feature = "tokio", feature = "futures"))]
+use crate::shared::Outgoing;
 use crate::{BodyReader, BodyWriter};
 
 /// Bytes of a write that are copied and sent at a time, at most.
@@ -52,8 +55,9 @@ impl tokio::io::AsyncRead for BodyReader {
         if buffer.remaining() == 0 {
             return Poll::Ready(Ok(()));
         }
-        let (handle, room) = (self.handle().clone(), buffer.remaining());
-        let part = crate::pending::poll(&handle, context, |waker| self.poll_part(waker, room));
+        let room = buffer.remaining();
+        let read = |reader: &mut Self, waker: &_| reader.poll_part(waker, room);
+        let part = crate::pending::poll(&mut *self, context, read);
         buffer.put_slice(&ready!(part)?);
         Poll::Ready(Ok(()))
     }
@@ -68,9 +72,8 @@ impl tokio::io::AsyncWrite for BodyWriter {
         buffer: &[u8],
     ) -> Poll<io::Result<usize>> {
         let outgoing = self.outgoing();
-        let handle = outgoing.handle().clone();
         // It is copied when there is room for it.
-        ready!(crate::pending::poll(&handle, context, |waker| outgoing.poll_ready(waker)))?;
+        ready!(crate::pending::poll(outgoing, context, Outgoing::poll_ready))?;
         let part = part(buffer);
         let sent = outgoing.poll_send(context.waker(), &mut Some(Bytes::copy_from_slice(part)));
         sent.map(|sent| sent.map(|()| part.len()).map_err(io::Error::from))
@@ -90,8 +93,7 @@ impl futures_core::Stream for BodyReader {
     type Item = Result<Bytes, crate::StreamError>;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let handle = self.handle().clone();
-        let chunk = crate::pending::poll(&handle, context, |waker| self.poll_chunk(waker));
+        let chunk = crate::pending::poll(&mut *self, context, Self::poll_chunk);
         chunk.map(Result::transpose)
     }
 }
@@ -105,9 +107,7 @@ impl futures_sink::Sink<Bytes> for BodyWriter {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Result<(), Self::Error>> {
-        let outgoing = self.outgoing();
-        let handle = outgoing.handle().clone();
-        crate::pending::poll(&handle, context, |waker| outgoing.poll_ready(waker))
+        crate::pending::poll(self.outgoing(), context, Outgoing::poll_ready)
     }
 
     fn start_send(mut self: Pin<&mut Self>, bytes: Bytes) -> Result<(), Self::Error> {
@@ -136,8 +136,7 @@ impl http_body::Body for BodyReader {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<http_body::Frame<Bytes>, Self::Error>>> {
-        let handle = self.handle().clone();
-        let chunk = crate::pending::poll(&handle, context, |waker| self.poll_chunk(waker));
+        let chunk = crate::pending::poll(&mut *self, context, Self::poll_chunk);
         chunk.map(|chunk| chunk.transpose().map(|bytes| bytes.map(http_body::Frame::data)))
     }
 }

@@ -6,8 +6,8 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use crate::pending::{Operation, Pending};
-use crate::shared::PendingCall;
+use crate::pending::{self, Operation, Pending};
+use crate::shared::{HasHandle, PendingCall};
 use crate::{BodyReader, BodyWriter, CallError, Message};
 
 /// The options that both kinds of calls have.
@@ -131,7 +131,7 @@ impl Call {
     pub fn reader(self) -> Pending<impl Operation<Output = Result<BodyReader, CallError>>> {
         let mut pending = self.pending;
         pending.stream_response();
-        Pending::new(pending.handle().clone(), move |waker: &_| {
+        Pending::new(pending, |pending: &mut PendingCall, waker| {
             pending.poll_stream(waker).map_ok(BodyReader::new)
         })
     }
@@ -142,11 +142,7 @@ impl Future for Call {
 
     #[inline]
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let polled = self.pending.poll_message(context.waker());
-        if polled.is_pending() {
-            self.pending.handle().drive_by_task();
-        }
-        polled
+        pending::poll(&mut self.pending, context, PendingCall::poll_message)
     }
 }
 
@@ -181,8 +177,7 @@ impl StreamingCall {
     /// # Errors
     /// See [`CallError`].
     pub fn open(self) -> Pending<impl Operation<Output = Result<(BodyWriter, Call), CallError>>> {
-        let mut pending = self.pending;
-        Pending::new(pending.handle().clone(), move |waker: &_| {
+        Pending::new(self.pending, |pending: &mut PendingCall, waker| {
             let (writer, call) = std::task::ready!(pending.poll_open(waker))?;
             Poll::Ready(Ok((BodyWriter::new(writer), Call::new(call))))
         })

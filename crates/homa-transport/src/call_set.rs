@@ -1,7 +1,7 @@
 //! Many calls of one thread or task, their responses in the order they come.
 
 use crate::pending::{Operation, Pending};
-use crate::shared::{Completions, Handle};
+use crate::shared::{Completions, Handle, Starting};
 use crate::{Call, CallError, Message};
 
 /// Names a call of a [`CallSet`].
@@ -32,14 +32,12 @@ pub struct CallId(pub(crate) u64);
 /// ```
 #[derive(Debug)]
 pub struct CallSet {
-    handle: Handle,
     completions: Completions,
 }
 
 impl CallSet {
     pub(crate) fn new(handle: Handle) -> Self {
-        let completions = Completions::new(handle.clone());
-        Self { handle, completions }
+        Self { completions: Completions::new(handle) }
     }
 
     /// Adds a call, when there is room for it under the limits of the endpoint. It is sent at the
@@ -54,8 +52,8 @@ impl CallSet {
         &mut self,
         call: Call,
     ) -> Pending<impl Operation<Output = Result<CallId, CallError>>> {
-        let mut start = self.completions.start(call.into_pending());
-        Pending::hasty(self.handle.clone(), move |waker: &_| start.poll(waker).map_ok(CallId))
+        let start = self.completions.start(call.into_pending());
+        Pending::hasty(start, |start: &mut Starting<'_>, waker| start.poll(waker).map_ok(CallId))
     }
 
     /// Calls in the set: under way, or ready and not taken.
@@ -86,10 +84,11 @@ impl CallSet {
     pub fn join_next(
         &mut self,
     ) -> Pending<impl Operation<Output = Option<(CallId, Result<Message, CallError>)>>> {
-        let completions = &mut self.completions;
-        Pending::new(self.handle.clone(), move |waker: &_| {
+        let has_some = self.completions.has_taken();
+        Pending::new(&mut self.completions, |completions: &mut &mut Completions, waker| {
             let next = completions.poll_next(waker);
             next.map(|next| next.map(|(id, response)| (CallId(id), response)))
         })
+        .hasty_if(has_some)
     }
 }

@@ -143,10 +143,11 @@ impl Endpoint {
     /// See [`AcceptError`]; [`AcceptError::Closed`] once the endpoint is closed.
     #[inline]
     pub fn accept(&self) -> Pending<impl Operation<Output = Result<Request, AcceptError>>> {
-        let mut acceptor = Acceptor::new(&self.handle, ServingMode::Whole);
-        Pending::new(self.handle.clone(), move |waker: &_| {
+        let acceptor = Acceptor::new(&self.handle, ServingMode::Whole);
+        Pending::new(acceptor, |acceptor: &mut Acceptor<'_>, waker| {
             acceptor.poll(waker).map_ok(Request::new)
         })
+        .hasty_if(self.handle.rooms.requests.len() > 0)
     }
 
     /// The next request, at its first byte. Needs [`EndpointBuilder::streaming_requests`]; without
@@ -159,8 +160,8 @@ impl Endpoint {
     pub fn accept_streaming(
         &self,
     ) -> Pending<impl Operation<Output = Result<RequestStream, AcceptError>>> {
-        let mut acceptor = Acceptor::new(&self.handle, ServingMode::Streaming);
-        Pending::new(self.handle.clone(), move |waker: &_| {
+        let acceptor = Acceptor::new(&self.handle, ServingMode::Streaming);
+        Pending::new(acceptor, |acceptor: &mut Acceptor<'_>, waker| {
             acceptor.poll(waker).map_ok(RequestStream::new)
         })
     }
@@ -181,8 +182,7 @@ impl Endpoint {
     ///
     /// Cancel-safe.
     pub fn wait_idle(&self) -> Pending<impl Operation<Output = ()> + use<>> {
-        let mut idle = Idle::new(&self.handle);
-        Pending::new(self.handle.clone(), move |waker: &_| idle.poll(waker))
+        Pending::new(Idle::new(&self.handle), Idle::poll)
     }
 
     /// Shuts down in order, for all clones: accepts no further request as [`Self::stop_accepting`],
@@ -201,8 +201,7 @@ impl Endpoint {
     /// # }
     /// ```
     pub fn drain(&self, within: Duration) -> Pending<impl Operation<Output = usize> + use<>> {
-        let mut closing = Closing::begin(&self.handle, within);
-        Pending::new(self.handle.clone(), move |waker: &_| closing.poll(waker))
+        Pending::new(Closing::begin(&self.handle, within), Closing::poll)
     }
 
     /// Drains within [`EndpointBuilder::linger`].

@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use crate::shared::Handle;
+use crate::shared::{Handle, HasHandle};
 
 /// Something under way: a future for tasks, and [`Pending::wait`] for threads. Nothing happens
 /// before it is polled or waited for, and dropping it ends it; what that means is said where it is
@@ -16,9 +16,8 @@ use crate::shared::Handle;
 /// and without one, a thread of the endpoint does it.
 #[must_use = "nothing happens until it is awaited or waited for"]
 pub struct Pending<O> {
-    handle: Handle,
     operation: O,
-    /// It mostly is ready at once.
+    /// It probably is ready at once.
     hasty: bool,
 }
 
@@ -35,30 +34,63 @@ impl<O: sealed::Operation> Operation for O {
 mod sealed {
     use std::task::{Poll, Waker};
 
+    use crate::shared::Handle;
+
     pub trait Operation: Unpin {
         type Output;
         fn poll(&mut self, waker: &Waker) -> Poll<Self::Output>;
-    }
-
-    impl<T, F: FnMut(&Waker) -> Poll<T> + Unpin> Operation for F {
-        type Output = T;
-        #[inline]
-        fn poll(&mut self, waker: &Waker) -> Poll<T> {
-            self(waker)
-        }
+        /// Of the endpoint that it waits for.
+        #[allow(private_interfaces, reason = "nobody else can name this trait")]
+        fn handle(&self) -> &Handle;
     }
 }
 
-impl<T, O: FnMut(&Waker) -> Poll<T> + Unpin> Pending<O> {
+/// What is polled with a part of an endpoint.
+pub(crate) struct Polled<P, F> {
+    part: P,
+    poll: F,
+}
+
+impl<P, F, T> sealed::Operation for Polled<P, F>
+where
+    P: HasHandle + Unpin,
+    F: FnMut(&mut P, &Waker) -> Poll<T> + Unpin,
+{
+    type Output = T;
+
     #[inline]
-    pub(crate) fn new(handle: Handle, operation: O) -> Self {
-        Self { handle, operation, hasty: false }
+    fn poll(&mut self, waker: &Waker) -> Poll<T> {
+        (self.poll)(&mut self.part, waker)
     }
 
-    /// The same of an operation that mostly is ready at once.
     #[inline]
-    pub(crate) fn hasty(handle: Handle, operation: O) -> Self {
-        Self { handle, operation, hasty: true }
+    fn handle(&self) -> &Handle {
+        self.part.handle()
+    }
+}
+
+impl<P, F> Pending<Polled<P, F>> {
+    #[inline]
+    pub(crate) fn new<T>(part: P, poll: F) -> Self
+    where
+        F: FnMut(&mut P, &Waker) -> Poll<T>,
+    {
+        Self { operation: Polled { part, poll }, hasty: false }
+    }
+
+    /// The same of an operation that probably is ready at once.
+    #[inline]
+    pub(crate) fn hasty<T>(part: P, poll: F) -> Self
+    where
+        F: FnMut(&mut P, &Waker) -> Poll<T>,
+    {
+        Self { hasty: true, ..Self::new(part, poll) }
+    }
+
+    /// Says whether it probably is ready at once.
+    #[inline]
+    pub(crate) fn hasty_if(self, hasty: bool) -> Self {
+        Self { hasty, ..self }
     }
 }
 
@@ -71,19 +103,22 @@ impl<O: Operation> Pending<O> {
                 return ready;
             }
         }
-        self.handle.wait(|waker| self.operation.poll(waker))
+        let handle = self.operation.handle().clone();
+        handle.wait(|waker| self.operation.poll(waker))
     }
 
     /// As [`Pending::wait`], for at most `timeout`; `None`: it goes on. Not to be waited for again
     /// after `Some`.
     pub fn wait_timeout(&mut self, timeout: Duration) -> Option<<O as Operation>::Output> {
         let until = Instant::now() + timeout;
-        self.handle.wait_until(until, |waker| self.operation.poll(waker))
+        let handle = self.operation.handle().clone();
+        handle.wait_until(until, |waker| self.operation.poll(waker))
     }
 
     /// The result if it is there; looks for packets once. Not to be asked again after `Some`.
     pub fn try_wait(&mut self) -> Option<<O as Operation>::Output> {
-        self.handle.look(|waker| self.operation.poll(waker))
+        let handle = self.operation.handle().clone();
+        handle.look(|waker| self.operation.poll(waker))
     }
 }
 
@@ -92,27 +127,31 @@ impl<O: Operation> Future for Pending<O> {
 
     #[inline]
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let Self { handle, operation, .. } = &mut *self;
-        poll(handle, context, |waker| operation.poll(waker))
+        let operation = &mut self.operation;
+        let polled = operation.poll(context.waker());
+        if polled.is_pending() {
+            operation.handle().drive_by_task();
+        }
+        polled
     }
 }
 
-impl<O> fmt::Debug for Pending<O> {
+impl<O: Operation> fmt::Debug for Pending<O> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Pending").field("endpoint", &self.handle.local_addr()).finish()
+        f.debug_struct("Pending").field("endpoint", &self.operation.handle().local_addr()).finish()
     }
 }
 
 /// Polls in a task; if it has to wait, a task of its runtime drives the endpoint.
 #[inline]
-pub(crate) fn poll<T>(
-    handle: &Handle,
+pub(crate) fn poll<P: HasHandle, T>(
+    part: &mut P,
     context: &Context<'_>,
-    mut poll: impl FnMut(&Waker) -> Poll<T>,
+    poll: impl FnOnce(&mut P, &Waker) -> Poll<T>,
 ) -> Poll<T> {
-    let polled = poll(context.waker());
+    let polled = poll(part, context.waker());
     if polled.is_pending() {
-        handle.drive_by_task();
+        part.handle().drive_by_task();
     }
     polled
 }

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use crate::pending::{Operation, Pending};
-use crate::shared::{Accepted, Replier};
+use crate::shared::{Accepted, HasHandle, Replier};
 use crate::{Body, BodyReader, BodyWriter, Message, Metadata, Rejection, ReplyError, StreamError};
 
 /// A complete request. Answer it with [`Request::reply`]; dropping it unanswered tells the client
@@ -124,8 +124,9 @@ impl Responder {
 
     /// Waits until the client gives the call up. Cancel-safe.
     pub fn cancelled(&mut self) -> Pending<impl Operation<Output = ()>> {
-        let replier = &mut self.replier;
-        Pending::new(replier.handle().clone(), move |waker: &_| replier.poll_cancelled(waker))
+        Pending::new(&mut self.replier, |replier: &mut &mut Replier, waker| {
+            replier.poll_cancelled(waker)
+        })
     }
 
     /// Sends the response; waits only if its client has too many others to take
@@ -184,13 +185,11 @@ impl Responder {
 }
 
 #[inline]
-fn reply(
-    mut replier: Replier,
-    body: Body,
-) -> Pending<impl Operation<Output = Result<(), ReplyError>>> {
+fn reply(replier: Replier, body: Body) -> Pending<impl Operation<Output = Result<(), ReplyError>>> {
     let mut body = Some(body);
-    let handle = replier.handle().clone();
-    Pending::hasty(handle, move |waker: &_| replier.poll_reply(waker, &mut body))
+    Pending::hasty(replier, move |replier: &mut Replier, waker| {
+        replier.poll_reply(waker, &mut body)
+    })
 }
 
 /// A request whose body may still be arriving.
@@ -244,8 +243,8 @@ impl RequestStream {
     /// # Errors
     /// See [`StreamError`].
     pub fn collect(self) -> Pending<impl Operation<Output = Result<Request, StreamError>>> {
-        let (mut reader, mut responder) = (self.reader, Some(self.responder));
-        Pending::new(reader.handle().clone(), move |waker: &_| {
+        let mut responder = Some(self.responder);
+        Pending::new(self.reader, move |reader: &mut BodyReader, waker| {
             let body = std::task::ready!(reader.poll_rest(waker));
             std::task::Poll::Ready(match (body, responder.take()) {
                 (Ok(body), Some(responder)) => Ok(Request { body, responder }),

@@ -6,7 +6,7 @@ use std::task::{Poll, Waker};
 use bytes::Bytes;
 
 use crate::pending::{Operation, Pending};
-use crate::shared::{Handle, Incoming, Outgoing};
+use crate::shared::{Handle, HasHandle, Incoming, Outgoing};
 use crate::{Message, Metadata, StreamError};
 
 /// A body that is read while it arrives: of a response, which aborts the call when it is dropped
@@ -22,10 +22,6 @@ pub struct BodyReader {
 impl BodyReader {
     pub(crate) fn new(incoming: Incoming) -> Self {
         Self { incoming, rest: Bytes::new() }
-    }
-
-    pub(crate) fn handle(&self) -> &Handle {
-        self.incoming.handle()
     }
 
     pub(crate) fn poll_rest(&mut self, waker: &Waker) -> Poll<Result<Message, StreamError>> {
@@ -80,7 +76,7 @@ impl BodyReader {
     pub fn chunk(
         &mut self,
     ) -> Pending<impl Operation<Output = Result<Option<Bytes>, StreamError>>> {
-        Pending::new(self.handle().clone(), move |waker: &_| self.poll_chunk(waker))
+        Pending::new(self, |reader: &mut &mut Self, waker| reader.poll_chunk(waker))
     }
 
     /// All that was not read yet. Dropping the future is as dropping the reader.
@@ -88,8 +84,14 @@ impl BodyReader {
     /// # Errors
     /// See [`StreamError`].
     pub fn collect(self) -> Pending<impl Operation<Output = Result<Message, StreamError>>> {
-        let mut reader = self;
-        Pending::new(reader.handle().clone(), move |waker: &_| reader.poll_rest(waker))
+        Pending::new(self, Self::poll_rest)
+    }
+}
+
+impl HasHandle for BodyReader {
+    #[inline]
+    fn handle(&self) -> &Handle {
+        self.incoming.handle()
     }
 }
 
@@ -131,8 +133,7 @@ impl BodyWriter {
         bytes: impl Into<Bytes>,
     ) -> Pending<impl Operation<Output = Result<(), StreamError>>> {
         let mut bytes = Some(bytes.into());
-        let outgoing = &mut self.outgoing;
-        Pending::hasty(outgoing.handle().clone(), move |waker: &_| {
+        Pending::hasty(&mut self.outgoing, move |outgoing: &mut &mut Outgoing, waker| {
             outgoing.poll_send(waker, &mut bytes)
         })
     }

@@ -134,7 +134,7 @@ impl Service<Message> for Client {
         };
         let permit =
             self.permit.get_or_insert_with(|| Box::new(Permit::new(self.handle.clone(), server)));
-        pending::poll(&self.handle, context, |waker| permit.poll(waker))
+        pending::poll(&mut **permit, context, Permit::poll)
     }
 
     fn call(&mut self, body: Message) -> Call {

@@ -6,7 +6,7 @@ use std::task::{Poll, Waker};
 use homa_io::Message;
 
 use super::accept::{AcceptQueue, Next, Queued, ServingMode};
-use super::handle::Handle;
+use super::handle::{Handle, HasHandle};
 use super::ops::Operation;
 use super::replier::Replier;
 use super::stream::IncomingStream;
@@ -89,9 +89,15 @@ impl<'a> Acceptor<'a> {
 
     fn accepted(&self, queue: &AcceptQueue, request: Queued) -> Accepted {
         self.refill(queue);
-        let answer = request.answer.unwrap_or_else(|| Arc::clone(&request.rpc));
-        let replier = Replier::new(self.handle.clone(), request.rpc, answer);
+        let replier = Replier::new(self.handle.clone(), request.rpc, request.answer);
         Accepted { body: request.body, replier }
+    }
+}
+
+impl HasHandle for Acceptor<'_> {
+    #[inline]
+    fn handle(&self) -> &Handle {
+        self.handle
     }
 }
 

@@ -10,7 +10,7 @@ use homa_io::{Message, Metadata};
 
 use super::alarms::Alarm;
 use super::frame::Leg;
-use super::handle::Handle;
+use super::handle::{Handle, HasHandle};
 use super::ops::Operation;
 #[cfg(feature = "tower")]
 use super::permit::Permit;
@@ -129,10 +129,6 @@ impl PendingCall {
             Stage::New(content) => content.metadata_mut(),
             _ => None,
         }
-    }
-
-    pub(crate) fn handle(&self) -> &Handle {
-        &self.handle
     }
 
     /// The server's address; `None` while only its name is known.
@@ -432,6 +428,13 @@ impl PendingCall {
             // Not reached: it was sent a moment ago.
             _ => Poll::Ready(Err(CallErrorKind::Closed.into())),
         }
+    }
+}
+
+impl HasHandle for PendingCall {
+    #[inline]
+    fn handle(&self) -> &Handle {
+        &self.handle
     }
 }
 

@@ -8,7 +8,7 @@ use homa_io::Message;
 
 use super::call::PendingCall;
 use super::core::LATER_MAX;
-use super::handle::Handle;
+use super::handle::{Handle, HasHandle};
 use super::ops::Operation;
 use super::set::{CallQueue, Finished};
 use super::wakes::Wakes;
@@ -89,6 +89,11 @@ impl Completions {
 
     pub(crate) fn len(&self) -> usize {
         self.calls.length
+    }
+
+    /// Whether finished ones are at hand.
+    pub(crate) fn has_taken(&self) -> bool {
+        !self.finished.is_empty()
     }
 
     /// Sends what was started and not sent yet.
@@ -188,6 +193,13 @@ impl Completions {
     }
 }
 
+impl HasHandle for Completions {
+    #[inline]
+    fn handle(&self) -> &Handle {
+        &self.handle
+    }
+}
+
 impl Drop for Completions {
     fn drop(&mut self) {
         if self.handle.is_forked() || self.calls.length == 0 {
@@ -257,5 +269,12 @@ impl Starting<'_> {
                 Poll::Ready(Ok(id))
             }
         }
+    }
+}
+
+impl HasHandle for Starting<'_> {
+    #[inline]
+    fn handle(&self) -> &Handle {
+        self.completions.handle()
     }
 }

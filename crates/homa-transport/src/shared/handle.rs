@@ -39,6 +39,18 @@ impl Deref for Handle {
     }
 }
 
+/// A part of an endpoint that its users hold.
+pub(crate) trait HasHandle {
+    fn handle(&self) -> &Handle;
+}
+
+impl<T: HasHandle> HasHandle for &mut T {
+    #[inline]
+    fn handle(&self) -> &Handle {
+        T::handle(self)
+    }
+}
+
 impl Handle {
     /// Opens `core` to its users; the guard drives it while none of them waits.
     pub(crate) fn new(core: Arc<Core>, guard: Option<GuardThread>) -> Self {
@@ -156,6 +168,12 @@ impl Closing {
     }
 }
 
+impl HasHandle for Closing {
+    fn handle(&self) -> &Handle {
+        &self.handle
+    }
+}
+
 /// The end of all accepted requests and their responses.
 #[derive(Debug)]
 pub(crate) struct Idle {
@@ -177,6 +195,12 @@ impl Idle {
         handle.rooms.service.register(ticket, waker);
         // It may have ended before the waker was there.
         if is_over() { Poll::Ready(()) } else { Poll::Pending }
+    }
+}
+
+impl HasHandle for Idle {
+    fn handle(&self) -> &Handle {
+        &self.handle
     }
 }
 

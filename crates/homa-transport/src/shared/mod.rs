@@ -60,8 +60,8 @@ mod wakes;
 pub(crate) use accept::ServingMode;
 pub(crate) use acceptor::{Accepted, Acceptor};
 pub(crate) use call::PendingCall;
-pub(crate) use completions::Completions;
-pub(crate) use handle::{Closing, Handle, Idle};
+pub(crate) use completions::{Completions, Starting};
+pub(crate) use handle::{Closing, Handle, HasHandle, Idle};
 pub(crate) use open::{core_on, open, open_socket};
 #[cfg(feature = "tower")]
 pub(crate) use permit::Permit;

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::task::{Poll, Waker};
 
-use super::handle::Handle;
+use super::handle::{Handle, HasHandle};
 use super::room::{Charge, Place};
 use super::wakes::Wakes;
 use crate::CallError;
@@ -41,6 +41,12 @@ impl Permit {
     pub(crate) fn into_room(mut self, bytes: u64) -> Option<Charge> {
         let charge = self.charge.take()?;
         self.handle.rooms.calls.exchange(charge, bytes).ok()
+    }
+}
+
+impl HasHandle for Permit {
+    fn handle(&self) -> &Handle {
+        &self.handle
     }
 }
 

@@ -7,7 +7,7 @@ use std::task::{Poll, Waker};
 use homa_io::{Body, Metadata};
 
 use super::frame::Frame;
-use super::handle::Handle;
+use super::handle::{Handle, HasHandle};
 use super::ops::Operation;
 use super::room::{Charge, Place};
 use super::rpc::{Content, Rpc};
@@ -21,8 +21,8 @@ pub(crate) struct Replier {
     handle: Handle,
     /// Brought the request.
     request: Arc<Rpc>,
-    /// Is answered: mostly the same.
-    rpc: Arc<Rpc>,
+    /// Is answered, if it is another one.
+    answer: Option<Arc<Rpc>>,
     /// Boxed, since it is rarely there and the replier is moved a lot.
     wait: Option<Box<Wait>>,
     used: bool,
@@ -39,18 +39,19 @@ struct Wait {
 }
 
 impl Replier {
-    pub(crate) fn new(handle: Handle, request: Arc<Rpc>, answer: Arc<Rpc>) -> Self {
+    pub(crate) fn new(handle: Handle, request: Arc<Rpc>, answer: Option<Arc<Rpc>>) -> Self {
         handle.rooms.service.enter();
-        Self { handle, request, rpc: answer, wait: None, used: false }
+        Self { handle, request, answer, wait: None, used: false }
+    }
+
+    /// The RPC that is answered.
+    fn rpc(&self) -> &Arc<Rpc> {
+        self.answer.as_ref().unwrap_or(&self.request)
     }
 
     /// When the client gives the call up, if it said so.
     pub(crate) fn deadline_ns(&self) -> Option<u64> {
         self.request.lock().deadline_ns
-    }
-
-    pub(crate) fn handle(&self) -> &Handle {
-        &self.handle
     }
 
     /// The RPC that brought the request.
@@ -59,18 +60,18 @@ impl Replier {
     }
 
     pub(crate) fn peer(&self) -> SocketAddr {
-        self.rpc.peer
+        self.rpc().peer
     }
 
     pub(crate) fn is_cancelled(&self) -> bool {
-        self.handle.is_forked() || self.rpc.has_failed()
+        self.handle.is_forked() || self.rpc().has_failed()
     }
 
     pub(crate) fn poll_cancelled(&mut self, waker: &Waker) -> Poll<()> {
         if self.is_cancelled() {
             return Poll::Ready(());
         }
-        store_waker(&mut self.rpc.lock().writer, waker);
+        store_waker(&mut self.rpc().lock().writer, waker);
         // It may have failed before the waker was there.
         if self.is_cancelled() { Poll::Ready(()) } else { Poll::Pending }
     }
@@ -88,25 +89,25 @@ impl Replier {
             return Poll::Ready(Err(error));
         }
         let charge = match &self.wait {
-            None => self.handle.rooms.responses.try_enter(self.rpc.peer, bytes).ok(),
+            None => self.handle.rooms.responses.try_enter(self.rpc().peer, bytes).ok(),
             Some(_) => None,
         };
         let charge = match charge {
             Some(charge) => charge,
             None => match std::task::ready!(self.poll_room(waker, bytes)) {
                 Some(charge) => charge,
-                None => return Poll::Ready(Err(ReplyError::NoRoom { client: self.rpc.peer })),
+                None => return Poll::Ready(Err(ReplyError::NoRoom { client: self.rpc().peer })),
             },
         };
         self.used = true;
         let content = Content::Whole(body.take().unwrap_or_default());
-        self.handle.submit_reply(Operation::Reply(Arc::clone(&self.rpc), content, charge));
+        self.handle.submit_reply(Operation::Reply(Arc::clone(self.rpc()), content, charge));
         Poll::Ready(Ok(()))
     }
 
     /// Ready with room, or with nothing when the client takes no responses.
     fn poll_room(&mut self, waker: &Waker, bytes: u64) -> Poll<Option<Charge>> {
-        let (responses, client) = (&self.handle.rooms.responses, self.rpc.peer);
+        let (responses, client) = (&self.handle.rooms.responses, self.rpc().peer);
         let until_ns = self.handle.now_ns().saturating_add(self.handle.facts.timeout_ns);
         let taken = responses.given_back(client);
         let wait = self.wait.get_or_insert_with(|| Box::new(Wait { place: None, until_ns, taken }));
@@ -137,7 +138,7 @@ impl Replier {
         self.check(u64::from(body_bytes.unwrap_or(0)), Some(&metadata))?;
         let frame = Box::new(Frame { open: body_bytes.is_none(), metadata, ..Frame::default() });
         self.submit(Content::Announced(body_bytes, frame));
-        Ok(OutgoingStream::new(self.handle.clone(), Arc::clone(&self.rpc), body_bytes))
+        Ok(OutgoingStream::new(self.handle.clone(), Arc::clone(self.rpc()), body_bytes))
     }
 
     /// Tells the client that its request is not served. A short text takes no room.
@@ -151,25 +152,26 @@ impl Replier {
     pub(crate) fn refuse(mut self) {
         if self.check(0, None).is_ok() {
             self.used = true;
-            self.handle.submit(Operation::Refuse(Arc::clone(&self.rpc)));
+            self.handle.submit(Operation::Refuse(Arc::clone(self.rpc())));
         }
     }
 
     /// Answers whether there is room or not. It counts as a response on its way.
     fn submit(&mut self, content: Content) {
         self.used = true;
-        let charge = self.handle.rooms.responses.enter_anyway(self.rpc.peer, content.held_bytes());
-        self.handle.submit_reply(Operation::Reply(Arc::clone(&self.rpc), content, charge));
+        let charge =
+            self.handle.rooms.responses.enter_anyway(self.rpc().peer, content.held_bytes());
+        self.handle.submit_reply(Operation::Reply(Arc::clone(self.rpc()), content, charge));
     }
 
     fn check(&self, bytes: u64, metadata: Option<&Metadata>) -> Result<(), ReplyError> {
-        let client = self.rpc.peer;
+        let client = self.rpc().peer;
         let max_bytes = self.handle.facts.max_message_bytes;
         if self.handle.is_forked() {
             Err(ReplyError::Forked)
         } else if self.handle.life.is_closed() {
             Err(ReplyError::Closed)
-        } else if self.rpc.has_failed() {
+        } else if self.rpc().has_failed() {
             Err(ReplyError::Cancelled { client })
         } else if bytes > u64::from(max_bytes) {
             Err(ReplyError::TooLong { client, max_bytes })
@@ -181,6 +183,13 @@ impl Replier {
     }
 }
 
+impl HasHandle for Replier {
+    #[inline]
+    fn handle(&self) -> &Handle {
+        &self.handle
+    }
+}
+
 impl Drop for Replier {
     fn drop(&mut self) {
         if self.handle.is_forked() {
@@ -189,8 +198,8 @@ impl Drop for Replier {
         if let Some(place) = self.wait.as_ref().and_then(|wait| wait.place) {
             self.handle.rooms.responses.withdraw(place);
         }
-        if !self.used && !self.rpc.has_failed() {
-            self.handle.submit(Operation::Abort(Arc::clone(&self.rpc)));
+        if !self.used && !self.rpc().has_failed() {
+            self.handle.submit(Operation::Abort(Arc::clone(self.rpc())));
         }
         self.handle.leave_service();
     }

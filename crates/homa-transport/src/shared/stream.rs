@@ -8,7 +8,7 @@ use bytes::Bytes;
 use homa_io::{Message, Metadata};
 
 use super::context::length_u32;
-use super::handle::Handle;
+use super::handle::{Handle, HasHandle};
 use super::ops::Operation;
 use super::rpc::{Role, Rpc, RpcState};
 use super::wakes::store_waker;
@@ -45,10 +45,6 @@ impl IncomingStream {
 
     pub(crate) fn peer(&self) -> SocketAddr {
         self.rpc.peer
-    }
-
-    pub(crate) fn handle(&self) -> &Handle {
-        &self.handle
     }
 
     pub(crate) fn body_bytes(&self) -> Option<u32> {
@@ -132,6 +128,13 @@ impl IncomingStream {
     }
 }
 
+impl HasHandle for IncomingStream {
+    #[inline]
+    fn handle(&self) -> &Handle {
+        &self.handle
+    }
+}
+
 /// An error as the user of a stream sees it.
 fn stream_error(rpc: &Rpc, error: CallError) -> StreamError {
     match (rpc.role, error.kind()) {
@@ -181,10 +184,6 @@ impl OutgoingStream {
 
     pub(crate) fn peer(&self) -> SocketAddr {
         self.rpc.peer
-    }
-
-    pub(crate) fn handle(&self) -> &Handle {
-        &self.handle
     }
 
     /// Bytes still to be supplied, if that is known.
@@ -274,6 +273,13 @@ impl OutgoingStream {
         }
         self.finished = true;
         Ok(())
+    }
+}
+
+impl HasHandle for OutgoingStream {
+    #[inline]
+    fn handle(&self) -> &Handle {
+        &self.handle
     }
 }
 
