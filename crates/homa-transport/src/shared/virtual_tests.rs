@@ -17,6 +17,7 @@ use crate::{CallErrorKind, EndpointBuilder};
 mod both_ways;
 mod broken_socket;
 mod overdue;
+mod sets;
 mod wakes;
 
 /// Steps of virtual time while nothing is ready, and how many of them are waited at most.

@@ -1,6 +1,8 @@
 //! Output order and pacing: the message with the fewest unsent bytes first, a share for the oldest,
 //! and a clock that keeps the device's queue short (docs/spec/protocol.md §7).
 
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
 use core::time::Duration;
 
 use crate::config::Config;
@@ -9,6 +11,7 @@ use crate::engine::rpc::index::RpcIndex;
 use crate::engine::sender::reserve::Reserve;
 use crate::structures::OutOfMemory;
 use crate::structures::heap::IndexedHeap;
+use crate::structures::index::Index;
 use crate::time::{Instant, nanos};
 
 /// A message with data to send.
@@ -25,8 +28,13 @@ struct Entry {
 /// Messages with data to send, by rank and by age.
 #[derive(Debug)]
 pub(crate) struct Pacer {
-    /// The only message with data to send needs no order: it is here, and the heaps are empty.
-    alone: Option<Entry>,
+    /// The first of a line: of messages of which each is younger than the one before and goes after
+    /// it, and which all wait for the clock or none. They need no heaps, which are empty then.
+    first: Option<Entry>,
+    /// The others in the line.
+    line: VecDeque<Entry>,
+    /// By index: whether it is one of the others.
+    in_line: Vec<bool>,
     /// By rank: those that never wait for the clock.
     short: IndexedHeap<RpcIndex, (u32, u64)>,
     /// By rank: all others.
@@ -55,7 +63,9 @@ impl Pacer {
     pub(crate) fn new(config: &Config) -> Self {
         let backlog_ns = 0..=nanos(config.output.max_nic_backlog);
         Self {
-            alone: None,
+            first: None,
+            line: VecDeque::new(),
+            in_line: Vec::new(),
             short: IndexedHeap::new(),
             long: IndexedHeap::new(),
             by_birth: IndexedHeap::new(),
@@ -71,6 +81,10 @@ impl Pacer {
     }
 
     pub(crate) fn try_reserve(&mut self, rpcs: usize) -> Result<(), OutOfMemory> {
+        let more = rpcs.saturating_sub(self.in_line.len());
+        self.in_line.try_reserve(more).map_err(|_| OutOfMemory)?;
+        self.line.try_reserve(rpcs.saturating_sub(self.line.len())).map_err(|_| OutOfMemory)?;
+        self.in_line.resize(rpcs.max(self.in_line.len()), false);
         self.short.try_reserve(rpcs)?;
         self.long.try_reserve(rpcs)?;
         self.by_birth.try_reserve(rpcs)
@@ -103,15 +117,61 @@ impl Pacer {
     /// is so always or never.
     fn set(&mut self, index: RpcIndex, remaining: u32, birth: u64, short: bool) {
         let remaining = if self.by_age { 0 } else { remaining };
+        let alone = self.first.as_mut().filter(|first| first.index == index);
+        if let Some(alone) = alone.filter(|_| self.line.is_empty()) {
+            alone.rank.0 = remaining;
+            return;
+        }
         let entry = Entry { index, rank: (remaining, birth), birth, short };
-        match self.alone {
-            Some(other) if other.index != index => {
-                self.alone = None;
-                self.enter(&other);
-                self.enter(&entry);
+        if self.is_empty() {
+            self.first = Some(entry);
+        } else if !self.stands_in_line(&entry) {
+            self.break_line();
+            self.enter(&entry);
+        }
+    }
+
+    /// Puts a message last in the line, or changes the rank of the first. `false`: there is no line,
+    /// or it would be none.
+    #[inline(never)]
+    fn stands_in_line(&mut self, entry: &Entry) -> bool {
+        let Some(first) = &self.first else { return false };
+        if first.index == entry.index {
+            let stays = self.line.front().is_none_or(|second| entry.rank < second.rank);
+            if stays {
+                self.first = Some(*entry);
             }
-            None if !self.by_birth.is_empty() => self.enter(&entry),
-            _ => self.alone = Some(entry),
+            return stays;
+        }
+        let last = self.line.back().unwrap_or(first);
+        let follows = last.rank < entry.rank && last.birth < entry.birth;
+        let listed = self.in_line.get_mut(entry.index.position()).filter(|listed| !**listed);
+        let Some(listed) = listed.filter(|_| follows && first.short == entry.short) else {
+            return false;
+        };
+        *listed = true;
+        // Room was reserved for all.
+        self.line.push_back(*entry);
+        true
+    }
+
+    /// Moves the messages of the line to the heaps.
+    #[inline(never)]
+    fn break_line(&mut self) {
+        while let Some(first) = self.first {
+            self.leave_line();
+            self.enter(&first);
+        }
+    }
+
+    /// Takes the first one out of the line.
+    #[inline]
+    fn leave_line(&mut self) {
+        self.first = self.line.pop_front();
+        if let Some(first) = &self.first {
+            if let Some(listed) = self.in_line.get_mut(first.index.position()) {
+                *listed = false;
+            }
         }
     }
 
@@ -125,9 +185,20 @@ impl Pacer {
 
     #[inline]
     pub(crate) fn remove(&mut self, index: RpcIndex) {
-        if self.alone.is_some_and(|entry| entry.index == index) {
-            self.alone = None;
-        } else if !self.by_birth.is_empty() {
+        if !self.is_empty() {
+            self.remove_listed(index);
+        }
+    }
+
+    #[inline(never)]
+    fn remove_listed(&mut self, index: RpcIndex) {
+        if self.first.is_some_and(|first| first.index == index) {
+            return self.leave_line();
+        }
+        if !self.line.is_empty() && self.in_line.get(index.position()) == Some(&true) {
+            self.break_line();
+        }
+        if !self.by_birth.is_empty() {
             self.leave(index);
         }
     }
@@ -141,22 +212,24 @@ impl Pacer {
 
     #[inline]
     pub(crate) fn is_empty(&self) -> bool {
-        self.alone.is_none() && self.by_birth.is_empty()
+        self.first.is_none() && self.by_birth.is_empty()
     }
 
     #[cfg(any(test, feature = "check"))]
     pub(crate) fn contains(&self, index: RpcIndex) -> bool {
-        self.alone.is_some_and(|entry| entry.index == index) || self.by_birth.contains(index)
+        let in_line = self.in_line.get(index.position()) == Some(&true);
+        let is_first = self.first.is_some_and(|first| first.index == index);
+        is_first || in_line || self.by_birth.contains(index)
     }
 
     /// Whether there is a message that does not wait for the clock.
     pub(crate) fn has_short(&self) -> bool {
-        self.alone.is_some_and(|entry| entry.short) || !self.short.is_empty()
+        self.first.is_some_and(|entry| entry.short) || !self.short.is_empty()
     }
 
     fn oldest(&self) -> Option<RpcIndex> {
         let in_heap = || self.by_birth.peek().map(|(index, _)| index);
-        self.alone.map(|entry| entry.index).or_else(in_heap)
+        self.first.map(|entry| entry.index).or_else(in_heap)
     }
 
     /// The message to send from next; `only_short`: the clock holds the others back.
@@ -167,7 +240,7 @@ impl Pacer {
 
     /// The best-ranked message, to fill a train with.
     pub(crate) fn best(&self, only_short: bool) -> Option<RpcIndex> {
-        if let Some(entry) = self.alone {
+        if let Some(entry) = self.first {
             return (entry.short || !only_short).then_some(entry.index);
         }
         let best = match (self.short.peek(), self.long.peek()) {
@@ -229,7 +302,7 @@ impl Pacer {
 
     /// The clock is asked for messages, of which it lets only short ones pass, or none.
     pub(crate) fn hold(&mut self, now: Instant, short_pass: bool, config: &Config) {
-        let has_long = self.alone.is_some_and(|entry| !entry.short) || !self.long.is_empty();
+        let has_long = self.first.is_some_and(|entry| !entry.short) || !self.long.is_empty();
         let waiting = has_long || !short_pass;
         self.held = waiting && now < self.ready_at(false, config);
     }
@@ -283,8 +356,6 @@ const FIFO_DEBT_MAX: i64 = -65_536_000;
 
 #[cfg(test)]
 mod tests {
-    use alloc::vec::Vec;
-
     use super::*;
 
     fn pacer(config: &Config) -> Pacer {
@@ -293,31 +364,75 @@ mod tests {
         pacer
     }
 
+    /// Removes all, the best first.
+    fn drain(pacer: &mut Pacer) -> Vec<usize> {
+        core::iter::from_fn(|| {
+            let best = pacer.best(false)?;
+            pacer.remove(best);
+            Some(best.position())
+        })
+        .collect()
+    }
+
     #[test]
-    fn a_message_that_is_alone_is_ordered_as_soon_as_another_comes() {
+    fn messages_in_line_need_no_heap_until_one_does_not_fit() {
         let config = Config::default();
         let mut pacer = pacer(&config);
-        pacer.set(0.into(), 500, 1, false);
-        assert!(!pacer.has_short() && !pacer.is_empty());
+        for (index, birth) in [(0, 1), (1, 2), (2, 3)] {
+            pacer.set(index.into(), 500, birth, false);
+        }
+        assert!(pacer.by_birth.is_empty() && !pacer.has_short() && !pacer.is_empty());
         assert_eq!(
             (pacer.choose(false, &config), pacer.choose(true, &config)),
             (Some(0.into()), None)
         );
         pacer.set(0.into(), 300, 1, false);
-        pacer.set(1.into(), 400, 2, true);
-        assert_eq!((pacer.best(false), pacer.best(true)), (Some(0.into()), Some(1.into())));
+        assert!(pacer.by_birth.is_empty(), "the first is ahead of them all the more");
+        pacer.set(3.into(), 400, 4, true);
+        assert!(pacer.first.is_none());
+        assert_eq!((pacer.best(false), pacer.best(true)), (Some(0.into()), Some(3.into())));
         pacer.set(0.into(), 450, 1, false);
-        assert_eq!((pacer.best(false), pacer.oldest()), (Some(1.into()), Some(0.into())));
-        pacer.remove(0.into());
-        assert_eq!((pacer.best(false), pacer.oldest()), (Some(1.into()), Some(1.into())));
-        pacer.remove(1.into());
+        assert_eq!((pacer.best(false), pacer.oldest()), (Some(3.into()), Some(0.into())));
+        assert_eq!(drain(&mut pacer), [3, 0, 1, 2]);
         assert!(pacer.is_empty());
         pacer.set(2.into(), 100, 3, true);
-        assert!(pacer.has_short());
+        assert!(pacer.by_birth.is_empty() && pacer.has_short());
         pacer.remove(1.into());
         assert_eq!((pacer.best(true), pacer.oldest()), (Some(2.into()), Some(2.into())));
         pacer.remove(2.into());
         assert!(pacer.is_empty() && !pacer.has_short());
+    }
+
+    #[test]
+    fn a_line_is_in_the_order_of_rank_and_of_age() {
+        let config = Config::default();
+        // Index, remaining bytes, birth, and whether it never waits for the clock.
+        for last in [(3, 499, 9, false), (3, 600, 2, false), (3, 600, 9, true)] {
+            let mut pacer = pacer(&config);
+            for entry in [(0, 500, 1, false), (1, 500, 3, false), last] {
+                pacer.set(entry.0.into(), entry.1, entry.2, entry.3);
+            }
+            assert!(pacer.first.is_none(), "{last:?}");
+            let first = if last.1 < 500 { [3, 0, 1] } else { [0, 1, 3] };
+            assert_eq!(drain(&mut pacer), first);
+        }
+    }
+
+    #[test]
+    fn who_leaves_the_middle_of_a_line_or_waits_longer_leaves_the_others_in_order() {
+        let config = Config::default();
+        for waits in [false, true] {
+            let mut pacer = pacer(&config);
+            for index in 0..4 {
+                pacer.set(index.into(), 500, index as u64, false);
+            }
+            match waits {
+                true => pacer.set(0.into(), 501, 0, false),
+                false => pacer.remove(2.into()),
+            }
+            let left: &[usize] = if waits { &[1, 2, 3, 0] } else { &[0, 1, 3] };
+            assert_eq!((pacer.oldest(), &*drain(&mut pacer)), (Some(0.into()), left));
+        }
     }
 
     /// What is handed over, in ns of the link, by a sender that always comes so much late.

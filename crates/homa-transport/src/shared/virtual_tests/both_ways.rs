@@ -272,3 +272,25 @@ fn a_body_that_is_accepted_whole_may_take_longer_than_a_half_waits() {
     assert!(accepted.replier.poll_reply(Waker::noop(), &mut response).is_ready());
     assert_eq!(net.run(&hosts, || call.poll_message(Waker::noop())).unwrap(), "done");
 }
+
+#[test]
+fn a_client_that_was_silent_learns_the_same_of_both_halves() {
+    let mut net = Net::new(LinkPlan::default());
+    let (client, server) = (open(&mut net, 1, false), open(&mut net, 2, true));
+    let hosts = [&client, &server];
+    let (mut writer, mut call) = opened(&mut net, &hosts, call(&client, &server, None));
+    let accepted = accept(&mut net, &hosts);
+    // The client's host stands still.
+    let steps = 10 * TIMEOUT.as_nanos() as u64 / STEP_NS;
+    let given_up = net.run_for(steps, &[&server], || match accepted.replier.is_cancelled() {
+        true => Poll::Ready(()),
+        false => Poll::Pending,
+    });
+    assert!(given_up.is_some());
+    let error = net.run(&hosts, || call.poll_message(Waker::noop())).unwrap_err();
+    assert_eq!(*error.kind(), CallErrorKind::Forgotten);
+    let StreamError::Call(error) = write(&mut writer, 1).unwrap_err() else {
+        panic!("the call has failed");
+    };
+    assert_eq!(*error.kind(), CallErrorKind::Forgotten);
+}
