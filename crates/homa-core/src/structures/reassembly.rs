@@ -48,6 +48,12 @@ impl Reassembly {
         self.length = self.length.max(length);
     }
 
+    /// Notes that all bytes of a message of which nothing had arrived did.
+    #[inline]
+    pub(crate) fn take_whole(&mut self) {
+        (self.received, self.highest) = (self.length, self.length);
+    }
+
     /// Notes that bytes `start..end` arrived, with at most `gaps_max` gaps afterwards if this
     /// adds one.
     pub(crate) fn insert(&mut self, start: u32, end: u32, gaps_max: usize) -> Insert {

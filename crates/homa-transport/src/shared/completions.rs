@@ -11,7 +11,6 @@ use super::core::LATER_MAX;
 use super::handle::{Handle, HasHandle};
 use super::ops::Operation;
 use super::set::{CallQueue, Finished};
-use super::wakes::Wakes;
 use crate::{CallError, CallErrorKind};
 
 /// The calls of one set.
@@ -109,20 +108,13 @@ impl Completions {
             None => return false,
             Some(Call::Own(_)) => {}
             Some(Call::Member) if self.handle.is_forked() => {}
-            Some(Call::Member) => match self.queue.withdraw(id) {
-                Some(member) => {
-                    let mut wakes = Wakes::default();
-                    self.handle.rooms.calls.leave(member.charge, &mut wakes);
-                    wakes.wake();
-                }
-                None => self.abort_started(Some(id)),
-            },
+            Some(Call::Member) => self.abort_members(Some(id)),
         }
         true
     }
 
-    /// Gives up a member that has started, or all of them.
-    fn abort_started(&self, id: Option<u64>) {
+    /// Gives up a member, or all of them. What was not sent starts before, and is not sent.
+    fn abort_members(&self, id: Option<u64>) {
         self.handle.submit(Operation::AbortMembers(Arc::clone(&self.queue), id));
     }
 
@@ -205,15 +197,9 @@ impl Drop for Completions {
         if self.handle.is_forked() || self.calls.length == 0 {
             return;
         }
-        let mut starting = Vec::new();
-        self.queue.take_starting(&mut starting);
-        let mut wakes = Wakes::default();
-        let mut charges = starting.into_iter().map(|member| member.charge).collect();
-        self.handle.rooms.calls.leave_all(&mut charges, &mut wakes);
-        wakes.wake();
         let is_member = |(_, call): &(u32, Option<Call>)| matches!(call, Some(Call::Member));
         if self.calls.places.iter().any(is_member) {
-            self.abort_started(None);
+            self.abort_members(None);
         }
     }
 }

@@ -138,9 +138,7 @@ fn abort_members(
 ) {
     let registry = &mut *context.registry;
     for key in registry.sets.keys(queue, id) {
-        if !registry.member(key).is_some_and(|member| registry.sets.is_of(member, queue, id)) {
-            continue;
-        }
+        // A key that is not the present one of its place names none.
         if let Some(Entry::Member(member)) = registry.remove(key) {
             // Stale: it is over already, which is what was wanted.
             let _ = shard.abort(key, FailReason::Rejected);

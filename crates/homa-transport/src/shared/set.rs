@@ -68,13 +68,6 @@ impl CallQueue {
         std::mem::swap(&mut self.lock().starting, taken);
     }
 
-    /// Takes back a member that was not started yet.
-    pub(crate) fn withdraw(&self, id: u64) -> Option<Member> {
-        let mut state = self.lock();
-        let at = state.starting.iter().position(|member| member.id == id)?;
-        Some(state.starting.remove(at))
-    }
-
     /// A call is finished; who is to be woken.
     pub(crate) fn finish(&self, finished: Finished) -> Option<Waker> {
         let mut state = self.lock();

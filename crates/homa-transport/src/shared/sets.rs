@@ -119,11 +119,6 @@ impl Sets {
         }
     }
 
-    /// Whether a member is in a set; as `id`, if that is given.
-    pub(crate) fn is_of(&self, member: &Started, queue: &Arc<CallQueue>, id: Option<u64>) -> bool {
-        self.find(queue) == Some(member.set) && id.is_none_or(|id| member.id == id)
-    }
-
     /// A member is finished: its set learns of it at the end of the turn.
     #[inline]
     pub(crate) fn finish(&mut self, member: Started, result: Result<Message, CallError>) {

@@ -206,12 +206,17 @@ impl Engine {
         rpc.last_heard = self.ctx.now;
         let begins = match (rpc.role, rpc.state()) {
             (Role::Client, State::Outgoing) => {
-                self.response_begins(index, header, data)?;
+                self.response_begins(index, header, data, transport_len)?;
                 true
             }
             (_, State::Incoming) => found.is_none(),
             _ => return Err(DropReason::Duplicate),
         };
+        if begins {
+            if let Some(whole) = self.whole_message(index) {
+                return Ok(Received::Place(whole));
+            }
+        }
         let received = self.accept_data(index, header, data, transport_len);
         if begins {
             // The timer of a message that has begun looks for the rest of it.
@@ -330,7 +335,7 @@ impl Engine {
         if let Some(rpc) = self.rpcs.known(index) {
             self.unvalidated.add(rpc, &self.peers);
         }
-        let packet = (header, data);
+        let packet = (header, data, transport_len.saturating_sub(DATA_HEADER));
         self.receiver.begin(index, packet, &mut self.rpcs, &self.peers, &mut self.ctx);
         if limited {
             if let Some(rpc) = self.rpcs.known_mut(index) {
@@ -507,6 +512,7 @@ impl Engine {
         index: RpcIndex,
         header: &Header,
         data: &Data,
+        transport_len: u32,
     ) -> Result<(), DropReason> {
         if data.message_length == 0 {
             return Err(DropReason::Malformed);
@@ -535,9 +541,23 @@ impl Engine {
         }
         self.sender.forget(index);
         self.shares.release(index, u32::MAX, &mut self.rpcs, &self.peers, &mut self.ctx);
-        let packet = (header, data);
+        let packet = (header, data, transport_len.saturating_sub(DATA_HEADER));
         self.receiver.begin(index, packet, &mut self.rpcs, &self.peers, &mut self.ctx);
         Ok(())
+    }
+
+    /// The message that a packet brought as a whole, if it was taken when it began.
+    #[inline(never)]
+    fn whole_message(&mut self, index: RpcIndex) -> Option<Placement> {
+        let rpc = self.rpcs.known(index).filter(|rpc| rpc.rx.is_complete())?;
+        let (rpc, message_length) = (rpc.key(), rpc.rx.length());
+        self.message_complete(index);
+        Some(Placement {
+            rpc,
+            offset: 0,
+            packet: packet_range(0, 0, message_length),
+            message_length,
+        })
     }
 
     /// Takes the payload of a DATA packet into the incoming message of an RPC.

@@ -3,7 +3,7 @@
 use homa_wire::{Data, Header};
 
 use crate::engine::ctx::Ctx;
-use crate::engine::peer::PeerTable;
+use crate::engine::peer::{Peer, PeerTable};
 use crate::engine::receiver::Receiver;
 use crate::engine::receiver::incoming::{Incoming, PIECE_BYTES};
 use crate::engine::rpc::events::Happened;
@@ -28,13 +28,13 @@ pub(crate) struct Accepted {
 }
 
 impl Receiver {
-    /// Begins to receive the message of a packet. Unless it is complete at once its timer has to be
-    /// armed.
+    /// Begins to receive the message of a packet with a `payload` of so many bytes, and takes it if
+    /// it is all of the message. Unless it is complete at once its timer has to be armed.
     #[inline]
     pub(crate) fn begin(
         &mut self,
         index: RpcIndex,
-        (header, data): (&Header, &Data),
+        (header, data, payload): (&Header, &Data, u32),
         rpcs: &mut RpcTable,
         peers: &PeerTable,
         ctx: &mut Ctx,
@@ -47,20 +47,24 @@ impl Receiver {
         let peer = peers.known(rpc.peer);
         let unscheduled = announced.min(ctx.config.unscheduled_max());
         let profile = rpc.profile_with(peer);
-        let base = ctx.next_interval_ns(peer, profile);
-        let window = peer.and_then(|peer| peer.window_bytes());
         rpc.rx.begin(length, unscheduled, birth);
         if data.flags != 0 {
             rpc.rx.flags = data.message_flags(&header.common);
         }
         rpc.rx.streaming |= rpc.call.streaming_response;
+        let begins = data.offset(header.common.sequence) == 0;
+        let comes_whole = begins && payload >= length && profile.is_native();
+        if comes_whole && self.take_whole(rpc, peer, ctx) {
+            return;
+        }
+        rpc.resend.reset(ctx.next_interval_ns(peer, profile));
+        let window = peer.and_then(|peer| peer.window_bytes());
         rpc.rx.granting.set_window(window.unwrap_or(0));
         rpc.rx.granting.measure_round_trips(profile.is_native() && announced <= unscheduled);
         rpc.rx.granting.set_round_trip_bytes(self.round_trip_bytes(peer, &ctx.config));
         rpc.rx.unvalidated = peer.is_some_and(|peer| needs_validation(rpc, peer));
         rpc.rx.moved_at = ctx.now;
         rpc.progress_at = ctx.now;
-        rpc.resend.reset(base);
         let upto = rpc.rx.granted;
         if !self.memory.reserve(rpc, upto) {
             rpc.rx.unallocated = true;
@@ -72,6 +76,27 @@ impl Receiver {
         }
         rpc.pending.add(Happened::Started);
         ctx.events.push(rpc);
+    }
+
+    /// Takes all of a message that has just begun: nothing of it is to be granted or missing. What
+    /// is unusual is left to [`Receiver::accept`]: `false`.
+    #[inline]
+    fn take_whole(&mut self, rpc: &mut Rpc, peer: Option<&Peer>, ctx: &mut Ctx) -> bool {
+        let length = rpc.rx.length();
+        let is_usual = rpc.rx.granted == length
+            && !rpc.rx.streaming
+            && !rpc.rx.is_open()
+            && peer.is_some_and(|peer| !needs_validation(rpc, peer));
+        if !is_usual || !self.memory.reserve(rpc, length) {
+            return false;
+        }
+        rpc.rx.data.take_whole();
+        rpc.progress_at = ctx.now;
+        self.buffer.note_payload(ctx.now, length);
+        ctx.stats.bytes_received.inc_by(u64::from(length));
+        rpc.pending.add(Happened::Started);
+        ctx.events.push(rpc);
+        true
     }
 
     /// A packet, sent `again` or for the first time, says that the message has become longer: that
