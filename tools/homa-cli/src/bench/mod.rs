@@ -1,6 +1,7 @@
 //! `homa bench`: Homa and TCP side by side.
 
 mod alone;
+mod distance;
 mod figure;
 mod job;
 mod local;

@@ -31,6 +31,11 @@ impl Cores {
         }
     }
 
+    /// Both of them, if they are pinned.
+    pub(crate) fn both(self) -> Option<(usize, usize)> {
+        self.client.zip(self.server)
+    }
+
     fn parse(text: &str, allowed: &[usize]) -> Result<Self, CliError> {
         let core = |text: &str| text.trim().parse().ok().filter(|core| allowed.contains(core));
         let both = text.split_once(',').and_then(|(c, s)| Some((core(c)?, core(s)?)));
@@ -49,7 +54,7 @@ fn allowed() -> Result<Vec<usize>, CliError> {
     Ok((0..CpuSet::MAX_CPU).filter(|core| set.is_set(*core)).collect())
 }
 
-/// Pins this process, and with it all threads it starts later.
+/// Pins this thread, and with it all threads it starts later.
 pub(crate) fn current_process(core: Option<usize>) -> Result<(), CliError> {
     let Some(core) = core.filter(|core| *core < CpuSet::MAX_CPU) else {
         return Ok(());
