@@ -1,4 +1,5 @@
-//! The host agent of `homa bench cluster` for `quic` and `grpc`; started by it, not by people.
+//! The host agent of `homa bench cluster` for `quic` and `grpc`, and the processes of `homa bench
+//! local` for them; started by these, not by people.
 
 use std::{io, process::ExitCode};
 
@@ -6,9 +7,10 @@ use homa_bench::agent;
 
 const USAGE: &str = "\
 Usage: homa-bench-peers bench-host
+       homa-bench-peers bench-pair JOB
 
 Speaks QUIC and gRPC in comparisons with Homa. `homa bench cluster --transport quic --transport grpc` starts it on every
-host and tells it what to do through its standard input.
+host and tells it what to do through its standard input; `homa bench local` starts a client and a server, each with a job.
 ";
 
 fn main() -> ExitCode {
@@ -20,6 +22,16 @@ fn main() -> ExitCode {
                 io::BufReader::new(io::stdin()),
                 io::stdout(),
             ) {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(error) => {
+                    eprintln!("homa-bench-peers: {error}");
+                    ExitCode::FAILURE
+                }
+            }
+        }
+        Some("bench-pair") if arguments.len() == 2 => {
+            let job = arguments[1].to_string_lossy();
+            match homa_bench_peers::pair(&job, io::stdout()) {
                 Ok(()) => ExitCode::SUCCESS,
                 Err(error) => {
                     eprintln!("homa-bench-peers: {error}");
