@@ -5,7 +5,13 @@ mod loopback;
 mod peer;
 mod ssh;
 
-use std::{io, net::IpAddr, path::{Path, PathBuf}, process::Child, time::Instant};
+use std::{
+    io,
+    net::IpAddr,
+    path::{Path, PathBuf},
+    process::Child,
+    time::Instant,
+};
 
 use serde::Serialize;
 

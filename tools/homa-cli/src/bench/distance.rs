@@ -83,16 +83,22 @@ impl Distances {
     }
 
     /// The different answers of the rounds, the nearest first.
-    pub(crate) fn states(&self) -> Vec<Option<Distance>> {
-        let mut states = self.found.clone();
+    pub(crate) fn states(&self) -> Vec<Distance> {
+        let mut states: Vec<Distance> = self.found.iter().copied().flatten().collect();
         states.sort();
         states.dedup();
         states
     }
 
+    /// Where the cores were in a round; where that is not known, as before it, else as after it.
+    pub(crate) fn of_round(&self, round: usize) -> Option<Distance> {
+        let (before, after) = self.found.split_at((round + 1).min(self.found.len()));
+        before.iter().rev().chain(after).find_map(|found| *found)
+    }
+
     /// What was found, in a sentence; none where cores are not pinned.
     pub(crate) fn text(&self) -> Option<String> {
-        let states: Vec<Distance> = self.states().into_iter().flatten().collect();
+        let states = self.states();
         let said = |state: &Distance| {
             let of_state = |at: &usize| self.found[*at] == Some(*state);
             let rounds: Vec<usize> = (0..self.found.len()).filter(of_state).collect();
@@ -104,7 +110,8 @@ impl Distances {
                 1 => String::new(),
                 _ => {
                     let numbers: Vec<_> = rounds.iter().map(|at| (at + 1).to_string()).collect();
-                    format!(" in rounds {}", numbers.join(", "))
+                    let word = if numbers.len() == 1 { "round" } else { "rounds" };
+                    format!(" in {word} {}", numbers.join(", "))
                 }
             };
             format!("{} ({ns:.0} ns per hand-over){which}", state.text())
@@ -227,13 +234,19 @@ mod tests {
         let text = found.text().unwrap();
         assert_eq!(
             text,
-            "cores share a cache (38 ns per hand-over) in rounds 1; \
+            "cores share a cache (38 ns per hand-over) in round 1; \
              cores are far apart (111 ns per hand-over) in rounds 2, 4"
         );
-        assert_eq!(
-            found.states(),
-            [None, Some(Distance::ShareCache), Some(Distance::FarApart)]
-        );
+        assert_eq!(found.states(), [Distance::ShareCache, Distance::FarApart]);
+    }
+
+    #[test]
+    fn a_round_without_a_measurement_counts_as_the_one_before_it() {
+        let found = distances(&[None, Some(38.0), None, Some(110.0)], None);
+        let rounds: Vec<_> = (0..5).map(|round| found.of_round(round).unwrap()).collect();
+        let (near, far) = (Distance::ShareCache, Distance::FarApart);
+        assert_eq!(rounds, [near, near, near, far, far]);
+        assert_eq!(Distances::default().of_round(0), None);
     }
 
     #[test]
