@@ -75,11 +75,7 @@ pub fn pair(job: &str, mut says: impl Write) -> io::Result<()> {
     }
 }
 
-fn measure(
-    spec: &HostSpec,
-    server: SocketAddr,
-    load: &Closed,
-) -> io::Result<Outcome> {
+fn measure(spec: &HostSpec, server: SocketAddr, load: &Closed) -> io::Result<Outcome> {
     match &spec.transport {
         Transport::Quic { connections } => {
             quic::QuicMesh::new(spec, *connections)?.measure(server, load)

@@ -1,7 +1,7 @@
 //! The host agent of `homa bench cluster` for `quic` and `grpc`, and the processes of `homa bench
 //! local` for them; started by these, not by people.
 
-use std::{io, process::ExitCode};
+use std::{fmt::Display, io, process::ExitCode};
 
 use homa_bench::agent;
 
@@ -16,28 +16,13 @@ host and tells it what to do through its standard input; `homa bench local` star
 fn main() -> ExitCode {
     let arguments: Vec<_> = std::env::args_os().skip(1).collect();
     match arguments.first().and_then(|first| first.to_str()) {
-        Some("bench-host") if arguments.len() == 1 => {
-            match agent::run_with(
-                homa_bench_peers::open,
-                io::BufReader::new(io::stdin()),
-                io::stdout(),
-            ) {
-                Ok(()) => ExitCode::SUCCESS,
-                Err(error) => {
-                    eprintln!("homa-bench-peers: {error}");
-                    ExitCode::FAILURE
-                }
-            }
-        }
+        Some("bench-host") if arguments.len() == 1 => ended(agent::run_with(
+            homa_bench_peers::open,
+            io::BufReader::new(io::stdin()),
+            io::stdout(),
+        )),
         Some("bench-pair") if arguments.len() == 2 => {
-            let job = arguments[1].to_string_lossy();
-            match homa_bench_peers::pair(&job, io::stdout()) {
-                Ok(()) => ExitCode::SUCCESS,
-                Err(error) => {
-                    eprintln!("homa-bench-peers: {error}");
-                    ExitCode::FAILURE
-                }
-            }
+            ended(homa_bench_peers::pair(&arguments[1].to_string_lossy(), io::stdout()))
         }
         Some("--help" | "-h" | "help") => {
             print!("{USAGE}");
@@ -50,6 +35,16 @@ fn main() -> ExitCode {
         _ => {
             eprint!("{USAGE}");
             ExitCode::from(2)
+        }
+    }
+}
+
+fn ended(work: Result<(), impl Display>) -> ExitCode {
+    match work {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("homa-bench-peers: {error}");
+            ExitCode::FAILURE
         }
     }
 }

@@ -18,7 +18,7 @@ use homa_bench::{
     pair::{self, CALL_TIMEOUT, CPU_REQUEST, Closed, Outcome, TaskClient},
     spec::HostSpec,
 };
-use quinn::{Connection, Endpoint, EndpointConfig, RecvStream, SendStream, TokioRuntime};
+use quinn::{Connection, Endpoint, RecvStream, SendStream, TokioRuntime};
 use rustix::net::sockopt;
 
 use self::traffic::Traffic;
@@ -58,8 +58,7 @@ impl QuicMesh {
         let mut client = tls::client().map_err(io::Error::other)?;
         client.transport_config(transport);
         let mut endpoint = tasks.within(|| {
-            let config = EndpointConfig::default();
-            Endpoint::new(config, Some(server), socket, Arc::new(TokioRuntime))
+            Endpoint::new(settings::endpoint(spec), Some(server), socket, Arc::new(TokioRuntime))
         })?;
         endpoint.set_default_client_config(client);
         let messages = Messages::new(spec);

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use homa_bench::spec::HostSpec;
-use quinn::{MtuDiscoveryConfig, TransportConfig, VarInt, congestion::CubicConfig};
+use quinn::{EndpointConfig, MtuDiscoveryConfig, TransportConfig, VarInt, congestion::CubicConfig};
 
 /// Streams that a client may have open at a time: more than RPCs of a usual load.
 const STREAMS_MAX: u32 = 16_384;
@@ -21,6 +21,21 @@ const SEND_BUFFER_BYTES_MIN: usize = 16 << 10;
 const IPV4_UDP_BYTES: u32 = 20 + 8;
 const IPV6_UDP_BYTES: u32 = 40 + 8;
 
+/// The longest payload of a packet.
+fn packet_bytes(spec: &HostSpec) -> u16 {
+    let headers = if spec.listen.is_ipv4() { IPV4_UDP_BYTES } else { IPV6_UDP_BYTES };
+    let packet = spec.homa.output.mtu_max.saturating_sub(headers);
+    u16::try_from(packet).unwrap_or(u16::MAX).clamp(1_200, 65_507)
+}
+
+/// Settings of the socket: it takes the longest packets, by default those of an MTU of 1,500.
+pub(super) fn endpoint(spec: &HostSpec) -> EndpointConfig {
+    let mut config = EndpointConfig::default();
+    // A packet of 1,200 bytes or more is valid.
+    let _ = config.max_udp_payload_size(packet_bytes(spec));
+    config
+}
+
 /// Settings of every connection.
 ///
 /// * Flow control never limits: a stream's window is the longest message, a connection's a thousand
@@ -31,9 +46,7 @@ const IPV6_UDP_BYTES: u32 = 40 + 8;
 ///   acknowledgements (25 ms at most, every second packet at once) are the defaults as well.
 ///   Streams share a connection in turns.
 pub(super) fn transport(spec: &HostSpec) -> TransportConfig {
-    let headers = if spec.listen.is_ipv4() { IPV4_UDP_BYTES } else { IPV6_UDP_BYTES };
-    let packet = spec.homa.output.mtu_max.saturating_sub(headers);
-    let packet = u16::try_from(packet).unwrap_or(u16::MAX);
+    let packet = packet_bytes(spec);
     let mut discovery = MtuDiscoveryConfig::default();
     discovery.upper_bound(packet);
     let mut transport = TransportConfig::default();

@@ -71,6 +71,14 @@ impl Distances {
         Distances { shared_by_topology: cores.both().and_then(topology), ..Distances::default() }
     }
 
+    /// Rounds with these times of a hand-over.
+    #[cfg(test)]
+    pub(crate) fn of(handovers_ns: &[Option<f64>]) -> Self {
+        let mut found = Distances::default();
+        handovers_ns.iter().for_each(|ns| found.add(*ns));
+        found
+    }
+
     /// Measures before a round.
     pub(crate) fn measure(&mut self, cores: Cores) {
         self.add(cores.both().and_then(|(client, server)| handover_ns(client, server)));
@@ -214,9 +222,7 @@ mod tests {
     use super::*;
 
     fn distances(handovers: &[Option<f64>], topology: Option<bool>) -> Distances {
-        let mut found = Distances { shared_by_topology: topology, ..Distances::default() };
-        handovers.iter().for_each(|ns| found.add(*ns));
-        found
+        Distances { shared_by_topology: topology, ..Distances::of(handovers) }
     }
 
     #[test]

@@ -352,10 +352,13 @@ fn rounded(value: f64) -> f64 {
 
 #[cfg(test)]
 pub(crate) mod tests {
+    use homa_bench::pair;
+
     use super::*;
     use crate::{
         bench::{
-            job::{Outcome, Slowdown},
+            distance::Distances,
+            job::{Outcome, Slowdown, Work},
             pin::Cores,
         },
         serve::settings,
@@ -407,6 +410,59 @@ pub(crate) mod tests {
             results(BenchTest::Mixed, Protocol::HomaUdp, &[2.0]),
         ];
         Report::new(Machine::look(Cores::default(), "cubic"), &all, &[])
+    }
+
+    /// A report of invented figures of a comparison, with the time of a hand-over in each round.
+    pub(crate) fn compared(handovers_ns: &[Option<f64>]) -> Report {
+        let over = |protocol, rate| {
+            let load = pair::Closed { request_bytes: 100, outstanding: 1_000, secs: 1.0 };
+            let mut found = results(BenchTest::Compare, protocol, &vec![5.0; handovers_ns.len()]);
+            found.case.over = Some(protocol);
+            found.case.api = Api::Tokio;
+            found.case.outstanding = Some(load.outstanding);
+            found.case.work = Some(Work::Tasks { load, reply_bytes: None });
+            found.outcomes.iter_mut().flatten().for_each(|outcome| outcome.calls = rate);
+            found
+        };
+        let all = [
+            over(Protocol::HomaUdp, 1_000),
+            over(Protocol::Tcp, 2_000),
+            over(Protocol::Grpc, 100),
+            results(BenchTest::Rate, Protocol::Tcp, &vec![5.0; handovers_ns.len()]),
+        ];
+        let mut machine = Machine::look(Cores::default(), "cubic");
+        machine.cores_distance = Some(Distances::of(handovers_ns));
+        Report::new(machine, &all, &[])
+    }
+
+    #[test]
+    fn homa_is_compared_with_each_transport_that_programs_use() {
+        let report = compared(&[Some(30.0)]);
+        let rates: Vec<_> = report
+            .compared
+            .iter()
+            .filter(|it| it.metric == "rpc_per_s")
+            .map(|it| (it.with, it.homa_over_other, it.better))
+            .collect();
+        assert_eq!(rates, [(Protocol::Tcp, 0.5, "tcp"), (Protocol::Grpc, 10.0, "homa")]);
+        assert!(report.ratios.is_empty(), "nothing but rate over TCP is there");
+        let document = serde_json::to_value(&report).unwrap();
+        let row = &document["rows"][0];
+        for field in ["cpu_us_per_rpc", "cpu_us_per_mb", "outstanding", "tasks"] {
+            assert!(row[field].is_number(), "{field} in {row}");
+        }
+        assert_eq!(row["cores"], "share_cache");
+        assert_eq!(document["machine"]["cores_distance"]["handover_ns"][0], 30.0);
+        assert_eq!(document["compared"][1]["with"], "grpc");
+    }
+
+    #[test]
+    fn medians_are_of_rounds_with_the_cores_in_the_same_place() {
+        let report = compared(&[Some(30.0), Some(120.0), Some(31.0)]);
+        let of_homa = report.rows.iter().filter(|row| row.transport == Protocol::HomaUdp);
+        let found: Vec<_> = of_homa.map(|row| (row.key.cores, row.rounds)).collect();
+        let (near, far) = (Some(Distance::ShareCache), Some(Distance::FarApart));
+        assert_eq!(found, [(near, 2), (far, 1)]);
     }
 
     #[test]

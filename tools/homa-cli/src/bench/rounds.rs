@@ -43,6 +43,10 @@ const CAPACITY_OUTSTANDING: u32 = 64;
 /// Seconds for the unloaded times of all sizes together, and for the capacity, per turn.
 const PREPARE_SECS: f64 = 0.2;
 
+/// IP packets of QUIC: ten, a train of quinn, are just below the 64 kB that the kernel takes at a
+/// time.
+const PEER_PACKET_BYTES: u32 = 6_500;
+
 /// Connections that the program for other transports opens at most.
 const PEER_CONNECTIONS_MAX: usize = 256;
 
@@ -324,8 +328,7 @@ fn peer_transport(protocol: Protocol, connections: usize) -> Option<Transport> {
     }
 }
 
-/// What a process for another transport is told of it; packets may be as long as loopback takes
-/// them.
+/// What a process for another transport is told of it.
 fn peer_spec(transport: Transport, load: &pair::Closed, reply_bytes: Option<u32>) -> HostSpec {
     let longest = load.request_bytes.max(reply_bytes.unwrap_or(0).into()).max(1_024);
     HostSpec {
@@ -333,7 +336,7 @@ fn peer_spec(transport: Transport, load: &pair::Closed, reply_bytes: Option<u32>
         listen: Ipv4Addr::LOCALHOST.into(),
         port: 0,
         transport,
-        homa: Config::default(),
+        homa: Config::default().with(|config| config.output.mtu_max = PEER_PACKET_BYTES),
         reply: reply_bytes.map_or(Reply::Echo, Reply::Bytes),
         message_bytes_max: u32::try_from(longest).unwrap_or(u32::MAX),
         service_us: 0,
@@ -370,12 +373,29 @@ fn faster(known: &[(u64, f64)], found: &[(u64, f64)]) -> Vec<(u64, f64)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bench::plan;
 
     #[test]
     fn slowdown_is_measured_against_the_faster_transport_of_each_size() {
         let tcp = [(10, 5.0), (1_000, 9.0)];
         let homa = [(10, 6.0), (1_000, 8.0)];
         assert_eq!(faster(&faster(&[], &tcp), &homa), [(10, 5.0), (1_000, 8.0)]);
+    }
+
+    #[test]
+    fn transports_that_are_compared_take_turns_and_begin_anew_with_each_comparison() {
+        let args = |text: &str| LocalArgs { server: Some(text.to_owned()), ..LocalArgs::default() };
+        let cases = plan::cases(&args("10.0.0.1:1")).unwrap();
+        let both = [Protocol::Tcp, Protocol::HomaUdp];
+        let of_case = |case: &Case| -> Vec<CaseResults> {
+            let over = case.over.map_or(both.to_vec(), |over| vec![over]);
+            over.into_iter().map(|over| CaseResults::new(case.clone(), over)).collect()
+        };
+        let results: Vec<CaseResults> = cases.iter().flat_map(of_case).collect();
+        let turns = turns(&results);
+        let lengths: Vec<usize> = turns.iter().map(Range::len).collect();
+        assert!(lengths.starts_with(&[4, 4, 4, 2, 2]) && lengths[3..].iter().all(|len| *len == 2));
+        assert_eq!(turns.last().map(|turn| turn.end), Some(results.len()));
     }
 
     #[test]

@@ -55,6 +55,7 @@ pub(crate) fn render(report: &Report) -> String {
     }
     if !lines.is_empty() {
         text.push_str(&table(TITLES.map(str::to_owned).to_vec(), lines, &WORDS));
+        text.push('\n');
     }
     text.push_str(&notes(report));
     text
@@ -194,7 +195,7 @@ fn notes(report: &Report) -> String {
     // Writing to a string cannot fail.
     let _ = writeln!(
         text,
-        "\nMedians of {rounds} rounds; ratios are taken in each round. CPU: both processes together."
+        "Medians of {rounds} rounds; ratios are taken in each round. CPU: both processes together."
     );
     let compared = || report.rows.iter().filter(|row| row.key.test == BenchTest::Compare);
     if compared().next().is_some() {
@@ -243,6 +244,38 @@ fn notes(report: &Report) -> String {
 mod tests {
     use super::*;
     use crate::bench::report;
+
+    #[test]
+    fn what_users_compare_is_shown_before_all_else_with_homa_on_top() {
+        let text = render(&report::tests::compared(&[Some(30.0)]));
+        let at = |part: &str| text.find(part).unwrap_or_else(|| panic!("no {part} in {text}"));
+        let order = [
+            "cores share a cache (30 ns per hand-over)",
+            "100 B, 1,000 outstanding from 16 tasks:",
+            "Homa/it: calls/s",
+            "Homa, tasks",
+            "TCP, tokio",
+            "gRPC (tonic)",
+            "test ",
+        ];
+        assert!(order.map(at).is_sorted(), "{text}");
+        let tcp = text.lines().find(|line| line.starts_with("TCP, tokio")).unwrap();
+        assert!(tcp.contains("0.50 (0.50 - 0.50)"), "{tcp}");
+        let homa = text.lines().find(|line| line.starts_with("Homa, tasks")).unwrap();
+        assert!(!homa.contains('('), "{homa}");
+    }
+
+    #[test]
+    fn rounds_with_the_cores_elsewhere_have_a_table_of_their_own() {
+        let text = render(&report::tests::compared(&[Some(30.0), Some(120.0), Some(31.0)]));
+        for heading in [
+            "100 B, 1,000 outstanding from 16 tasks, cores share a cache:",
+            "100 B, 1,000 outstanding from 16 tasks, cores are far apart:",
+            "Medians of 3 rounds",
+        ] {
+            assert!(text.contains(heading), "{text}");
+        }
+    }
 
     #[test]
     fn columns_line_up_and_every_figure_has_its_ratio() {
