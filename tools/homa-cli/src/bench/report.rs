@@ -453,7 +453,7 @@ pub(crate) mod tests {
         }
         assert_eq!(row["cores"], "share_cache");
         assert_eq!(document["machine"]["cores_distance"]["handover_ns"][0], 30.0);
-        assert_eq!(document["compared"][1]["with"], "grpc");
+        assert_eq!(document["compared"][0]["with"], "tcp");
     }
 
     #[test]
