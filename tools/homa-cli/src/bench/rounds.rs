@@ -43,10 +43,6 @@ const CAPACITY_OUTSTANDING: u32 = 64;
 /// Seconds for the unloaded times of all sizes together, and for the capacity, per turn.
 const PREPARE_SECS: f64 = 0.2;
 
-/// IP packets of QUIC: ten, a train of quinn, are just below the 64 kB that the kernel takes at a
-/// time.
-const PEER_PACKET_BYTES: u32 = 6_500;
-
 /// Connections that the program for other transports opens at most.
 const PEER_CONNECTIONS_MAX: usize = 256;
 
@@ -336,7 +332,7 @@ fn peer_spec(transport: Transport, load: &pair::Closed, reply_bytes: Option<u32>
         listen: Ipv4Addr::LOCALHOST.into(),
         port: 0,
         transport,
-        homa: Config::default().with(|config| config.output.mtu_max = PEER_PACKET_BYTES),
+        homa: Config::default(),
         reply: reply_bytes.map_or(Reply::Echo, Reply::Bytes),
         message_bytes_max: u32::try_from(longest).unwrap_or(u32::MAX),
         service_us: 0,
