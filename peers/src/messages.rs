@@ -1,9 +1,13 @@
 //! What is sent, what it is answered with, and what an answer must be.
 
-use std::{sync::Arc, time::Duration};
+use std::{io, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use homa_bench::spec::{HostSpec, Reply};
+use homa_bench::{
+    pair::CPU_REQUEST,
+    spec::{HostSpec, Reply},
+};
+use homa_sys::process_cpu_time_ns;
 use tokio::sync::Mutex;
 
 /// The messages of a host, as client and as server.
@@ -45,8 +49,11 @@ impl Messages {
     }
 
     /// The answer to a request, after the time that the server takes for it: an echo is of the
-    /// bytes that came.
+    /// bytes that came. [`CPU_REQUEST`] is answered as its name says.
     pub async fn answer(&self, request: Bytes) -> Bytes {
+        if request[..] == CPU_REQUEST {
+            return Bytes::copy_from_slice(&process_cpu_time_ns().to_le_bytes());
+        }
         if !self.service.is_zero() {
             let _turn = self.turn.lock().await;
             tokio::time::sleep(self.service).await;
@@ -64,6 +71,15 @@ impl Messages {
         let expected = &self.payload[..self.answer_bytes(bytes)];
         answer.len() == expected.len() && (!cfg!(debug_assertions) || answer == expected)
     }
+}
+
+/// The answer to [`CPU_REQUEST`], in nanoseconds.
+///
+/// # Errors
+/// It is none.
+pub fn cpu_ns(answer: &[u8]) -> io::Result<u64> {
+    let ns = answer.try_into().map(u64::from_le_bytes);
+    ns.map_err(|_| io::Error::other("the server does not tell its processor time"))
 }
 
 /// Differs from its neighbours and between blocks, so that lost, repeated and exchanged pieces
@@ -112,6 +128,15 @@ mod tests {
             let mut exchanged = answer.clone();
             exchanged.rotate_left(40);
             assert!(!messages.is_answer(70_000, &exchanged));
+        }
+    }
+
+    #[test]
+    fn a_server_tells_its_processor_time_whatever_it_answers_else() {
+        for reply in [Reply::Echo, Reply::Bytes(100)] {
+            let answer = answer(&messages(reply), Bytes::from_static(&CPU_REQUEST));
+            assert!(cpu_ns(&answer).unwrap() > 0);
+            assert!(cpu_ns(b"echo").is_err());
         }
     }
 

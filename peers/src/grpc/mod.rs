@@ -11,12 +11,14 @@ mod server;
 use std::{
     io,
     net::{SocketAddr, TcpListener},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use bytes::Bytes;
 use homa_bench::{
     agent::{Counters, Ended, Mesh, Tasks, snmp_counter},
+    pair::{self, CALL_TIMEOUT, CPU_REQUEST, Closed, Outcome, TaskClient},
     spec::HostSpec,
 };
 use http::uri::PathAndQuery;
@@ -28,7 +30,10 @@ use tonic::{
 };
 
 use self::codec::BytesCodec;
-use crate::{messages::Messages, pool::Pool};
+use crate::{
+    messages::{Messages, cpu_ns},
+    pool::Pool,
+};
 
 /// The method that is called.
 const METHOD: &str = "/homa.bench.Peer/Call";
@@ -71,6 +76,17 @@ impl GrpcMesh {
             addresses: Vec::new(),
             servers: Vec::new(),
         })
+    }
+
+    /// Measures calls that tasks make to a server.
+    ///
+    /// # Errors
+    /// It cannot be reached, or a call failed.
+    pub fn measure(&mut self, server: SocketAddr, load: &Closed) -> io::Result<Outcome> {
+        let pool = self.tasks.wait_for(CALL_TIMEOUT, self.reach(server, CALL_TIMEOUT))?;
+        let client = Client { pool: Arc::new(pool), messages: self.messages.clone() };
+        let request = self.messages.request(load.request_bytes as usize);
+        self.tasks.wait_for(load.timeout() * 2, pair::closed(client, request, load))
     }
 
     /// Channels to a server, each of which has carried a call: the settings of both ends are known.
@@ -156,13 +172,42 @@ fn stream_window(messages: &Messages) -> u32 {
 /// Whether a call got its answer.
 async fn call(channel: Channel, messages: Messages, request: Bytes) -> bool {
     let bytes = request.len();
+    let answer = exchange(channel, &messages, request).await;
+    answer.is_ok_and(|answer| messages.is_answer(bytes, &answer))
+}
+
+/// What a request is answered with.
+async fn exchange(channel: Channel, messages: &Messages, request: Bytes) -> io::Result<Bytes> {
     let mut client = Grpc::new(channel)
         .max_decoding_message_size(messages.bytes_max())
         .max_encoding_message_size(messages.bytes_max());
-    if client.ready().await.is_err() {
-        return false;
-    }
+    client.ready().await.map_err(io::Error::other)?;
     let path = PathAndQuery::from_static(METHOD);
     let answer = client.unary(Request::new(request), path, BytesCodec).await;
-    answer.is_ok_and(|answer| messages.is_answer(bytes, answer.get_ref()))
+    Ok(answer.map_err(io::Error::other)?.into_inner())
+}
+
+/// The client of the tasks of one process.
+#[derive(Debug, Clone)]
+struct Client {
+    pool: Arc<Pool<Channel>>,
+    messages: Messages,
+}
+
+impl Client {
+    async fn exchange(&self, request: Bytes) -> io::Result<Bytes> {
+        let (channel, _under_way) =
+            self.pool.choose(request.len()).ok_or(io::ErrorKind::NotConnected)?;
+        exchange(channel.clone(), &self.messages, request).await
+    }
+}
+
+impl TaskClient for Client {
+    async fn call(&self, request: Bytes) -> io::Result<usize> {
+        Ok(self.exchange(request).await?.len())
+    }
+
+    async fn server_cpu_ns(&self) -> io::Result<u64> {
+        cpu_ns(&self.exchange(Bytes::from_static(&CPU_REQUEST)).await?)
+    }
 }

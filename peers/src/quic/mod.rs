@@ -15,13 +15,17 @@ use std::{
 use bytes::Bytes;
 use homa_bench::{
     agent::{Counters, Ended, Mesh, Tasks, snmp_counter},
+    pair::{self, CALL_TIMEOUT, CPU_REQUEST, Closed, Outcome, TaskClient},
     spec::HostSpec,
 };
-use quinn::{Connection, Endpoint, EndpointConfig, RecvStream, SendStream, TokioRuntime};
+use quinn::{Connection, Endpoint, RecvStream, SendStream, TokioRuntime};
 use rustix::net::sockopt;
 
 use self::traffic::Traffic;
-use crate::{messages::Messages, pool::Pool};
+use crate::{
+    messages::{Messages, cpu_ns},
+    pool::Pool,
+};
 
 /// Receive buffer of the socket, in bytes, as far as the system grants it; Homa asks for as much.
 const RECEIVE_BUFFER_BYTES: usize = 8 << 20;
@@ -54,8 +58,7 @@ impl QuicMesh {
         let mut client = tls::client().map_err(io::Error::other)?;
         client.transport_config(transport);
         let mut endpoint = tasks.within(|| {
-            let config = EndpointConfig::default();
-            Endpoint::new(config, Some(server), socket, Arc::new(TokioRuntime))
+            Endpoint::new(settings::endpoint(spec), Some(server), socket, Arc::new(TokioRuntime))
         })?;
         endpoint.set_default_client_config(client);
         let messages = Messages::new(spec);
@@ -71,6 +74,17 @@ impl QuicMesh {
             addresses: Vec::new(),
             servers: Vec::new(),
         })
+    }
+
+    /// Measures calls that tasks make to a server.
+    ///
+    /// # Errors
+    /// It cannot be reached, or a call failed.
+    pub fn measure(&mut self, server: SocketAddr, load: &Closed) -> io::Result<Outcome> {
+        let pool = self.tasks.wait_for(CALL_TIMEOUT, self.reach(server))?;
+        let client = Client { pool: Arc::new(pool), messages: self.messages.clone() };
+        let request = self.messages.request(load.request_bytes as usize);
+        self.tasks.wait_for(load.timeout() * 2, pair::closed(client, request, load))
     }
 
     /// Connections to a server, each of which has carried a call: handshake and transport
@@ -157,12 +171,45 @@ fn bind(spec: &HostSpec) -> io::Result<UdpSocket> {
 /// Whether a call got its answer.
 async fn call(connection: Connection, messages: Messages, request: Bytes) -> bool {
     let bytes = request.len();
-    let Ok((mut send, mut receive)) = connection.open_bi().await else { return false };
-    if send.write_chunk(request).await.is_err() || send.finish().is_err() {
-        return false;
-    }
-    let answer = receive.read_to_end(messages.bytes_max()).await;
+    let answer = exchange(&connection, &messages, request).await;
     answer.is_ok_and(|answer| messages.is_answer(bytes, &answer))
+}
+
+/// What a request is answered with.
+async fn exchange(
+    connection: &Connection,
+    messages: &Messages,
+    request: Bytes,
+) -> io::Result<Vec<u8>> {
+    let (mut send, mut receive) = connection.open_bi().await?;
+    send.write_chunk(request).await?;
+    send.finish().map_err(io::Error::other)?;
+    receive.read_to_end(messages.bytes_max()).await.map_err(io::Error::other)
+}
+
+/// The client of the tasks of one process.
+#[derive(Debug, Clone)]
+struct Client {
+    pool: Arc<Pool<Connection>>,
+    messages: Messages,
+}
+
+impl Client {
+    async fn exchange(&self, request: Bytes) -> io::Result<Vec<u8>> {
+        let (connection, _under_way) =
+            self.pool.choose(request.len()).ok_or(io::ErrorKind::NotConnected)?;
+        exchange(connection, &self.messages, request).await
+    }
+}
+
+impl TaskClient for Client {
+    async fn call(&self, request: Bytes) -> io::Result<usize> {
+        Ok(self.exchange(request).await?.len())
+    }
+
+    async fn server_cpu_ns(&self) -> io::Result<u64> {
+        cpu_ns(&self.exchange(Bytes::from_static(&CPU_REQUEST)).await?)
+    }
 }
 
 async fn accept(endpoint: Endpoint, messages: Messages, traffic: Arc<Traffic>) {

@@ -8,6 +8,7 @@
 //!   controller and agents tell each other; [`generator`] is the open-loop load.
 //! * [`settings`], [`load`]: Homa's settings and the offered load, derived from the network.
 //! * [`tcp`]: RPCs over TCP, what Homa is compared with.
+//! * [`pair`]: two processes of one machine, for transports that tasks use.
 //! * [`workload`], [`arrivals`], [`transport`]: what is sent, when, and over what.
 #![forbid(unsafe_code)]
 
@@ -24,6 +25,7 @@ pub mod load;
 pub mod machine;
 pub mod metrics;
 pub mod network;
+pub mod pair;
 pub mod plan;
 pub mod process;
 pub mod results;

@@ -319,7 +319,7 @@ fn wrong_plans_and_settings_of_comparisons_are_refused_before_anything_is_built(
         ("bench plan {dir}/broken.toml", 2, "TOML parse error at line 1"),
         ("bench plan {dir}/unknown.toml", 2, "TOML parse error at line 3"),
         ("bench plan {dir}/type.toml", 2, "TOML parse error at line 2"),
-        ("bench local speed", 2, "[possible values: latency, rate, goodput, mixed]"),
+        ("bench local speed", 2, "[possible values: compare, latency, rate, goodput, mixed]"),
         ("bench local --cpus 0,100000", 2, "are needed, such as"),
         ("bench local mixed --workload fixed:0", 2, "a message has at least 1 byte"),
         ("bench local latency --cc nope", 2, "no TCP congestion control `nope`; it has:"),

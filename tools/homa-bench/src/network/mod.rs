@@ -5,7 +5,13 @@ mod loopback;
 mod peer;
 mod ssh;
 
-use std::{io, net::IpAddr, path::PathBuf, process::Child, time::Instant};
+use std::{
+    io,
+    net::IpAddr,
+    path::{Path, PathBuf},
+    process::Child,
+    time::Instant,
+};
 
 use serde::Serialize;
 
@@ -155,6 +161,14 @@ impl AgentCommand {
             false => Ok(self.remote.clone()),
         }
     }
+}
+
+/// The program that speaks QUIC and gRPC beside this `program`.
+///
+/// # Errors
+/// It has not been built; the text says how to.
+pub fn peer_program(program: &Path) -> io::Result<PathBuf> {
+    peer::find(program)
 }
 
 /// Opens the network of a plan.

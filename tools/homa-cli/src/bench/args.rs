@@ -15,6 +15,8 @@ use crate::{
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum BenchTest {
+    /// Homa beside what programs use: TCP through tokio, TCP that gathers, QUIC, gRPC
+    Compare,
     /// One call at a time
     Latency,
     /// Many small calls at a time
@@ -29,6 +31,7 @@ impl BenchTest {
     /// The name used in tables and documents.
     pub(crate) fn name(self) -> &'static str {
         match self {
+            BenchTest::Compare => "compare",
             BenchTest::Latency => "latency",
             BenchTest::Rate => "rate",
             BenchTest::Goodput => "goodput",
@@ -204,7 +207,9 @@ pub(crate) struct ClusterCommon {
 #[derive(Debug, Clone, Args)]
 #[command(after_help = "\
 Examples:
-  homa bench local                             everything: about a minute
+  homa bench local                             everything: about a minute and a half
+  homa bench local compare                     TCP, QUIC and gRPC as programs use them, beside Homa
+  homa bench local compare --size 1k --outstanding 256
   homa bench local latency --size 1k --busy
   homa bench local rate --outstanding 256 --conns 4
   homa bench local mixed --workload w4 --load 0.8 --secs 5
@@ -214,10 +219,19 @@ Examples:
 Without --server, a server and a client process are started per measurement, each pinned to its own core. \
 Homa and TCP take turns; every figure is the median of the rounds, every ratio the median of the ratios of \
 the rounds, with the smallest and the largest.
+The first part, `compare`, is what users ask for: 100 bytes with 64 and with 1,000 calls under way, and 1 MB \
+with 4. TCP through tokio: tasks hand their requests to one that writes all at hand together; TCP through epoll: \
+one thread, all requests of a turn and all replies to one read in one write; QUIC (quinn) and gRPC (tonic) where \
+homa-bench-peers is built (`cargo build --release --manifest-path peers/Cargo.toml`); Homa from one thread, and \
+from tasks. Up to 64 calls have a task each, more are shared by 16 tasks; client and server run on one core each. \
+Each transport is compared with Homa through the same kind of interface.
+How long one core takes to hand a cache line to the other decides much of all figures, and hosts of virtual \
+machines change it: it is measured before each round, and rounds with the cores far apart are told apart from \
+those in which they share a cache.
 Latency with `sleep` is each transport's default blocking wait: Homa looks for packets for up to 50 \
 microseconds before it sleeps, as long as that has paid off of late; the row `sleep, no spin` is Homa that \
 sleeps at once, as TCP does.
-In the rate test client and server of TCP write each message when it is made, as RPC libraries that set \
+In the rate test without `TCP gathers` client and server of TCP write each message when it is made, as RPC libraries that set \
 NODELAY usually do; in the row `TCP gathers` all calls of a turn, and all replies to one read, leave in one \
 write, which is the ideal of pipelining. Homa is the same in both. Goodput and the mixed test are against TCP \
 that gathers and does not copy long messages. TCP always reads all there is.
@@ -232,7 +246,7 @@ pub(crate) struct LocalArgs {
     /// Length of requests in bytes
     #[arg(long, value_name = "N", value_parser = payload_size)]
     pub size: Option<u64>,
-    /// Calls under way at a time (rate: 64, goodput: 4)
+    /// Calls under way at a time (compare: 64, 1,000 and 4; rate: 64; goodput: 4)
     #[arg(long, value_name = "K", value_parser = value_parser!(u32).range(1..=100_000))]
     pub outstanding: Option<u32>,
     /// TCP connections the calls are spread over

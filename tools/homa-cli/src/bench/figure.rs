@@ -26,6 +26,8 @@ const P99: Figure = less("p99_us", "P99 µs", |outcome, _| Some(outcome.p99_us))
 const P999: Figure = less("p999_us", "P99.9 µs", |outcome, _| Some(outcome.p999_us));
 const CPU: Figure =
     less("cpu_us_per_rpc", "CPU µs/RPC", |outcome, _| Some(outcome.cpu_us_per_rpc()));
+const CPU_MB: Figure =
+    less("cpu_us_per_mb", "CPU µs/MB", |outcome, _| Some(outcome.cpu_us_per_mb()));
 const SLOWDOWN_P50: Figure = less("slowdown_p50", "slowdown P50", |outcome, class| {
     slowdown(outcome, class).map(|slowdown| slowdown.p50)
 });
@@ -56,10 +58,13 @@ fn slowdown(outcome: &Outcome, class: Option<usize>) -> Option<&Slowdown> {
 fn known(test: BenchTest, is_class: bool) -> [&'static [Figure]; 2] {
     match test {
         _ if is_class => [&[SLOWDOWN_P50, SLOWDOWN_P99], &[]],
-        BenchTest::Latency => [&[P50, P99, CPU], &[P999]],
-        BenchTest::Rate => [&[RATE, CPU], &[P50, P99, P999]],
-        BenchTest::Goodput => [&[GOODPUT, CPU], &[RATE, P50, P99]],
-        BenchTest::Mixed => [&[RATE, CPU, SLOWDOWN_P50, SLOWDOWN_P99], &[GOODPUT, P50, P99, P999]],
+        BenchTest::Compare => [&[RATE, GOODPUT, CPU, CPU_MB], &[P50, P99, P999]],
+        BenchTest::Latency => [&[P50, P99, CPU, CPU_MB], &[P999]],
+        BenchTest::Rate => [&[RATE, CPU, CPU_MB], &[P50, P99, P999]],
+        BenchTest::Goodput => [&[GOODPUT, CPU, CPU_MB], &[RATE, P50, P99]],
+        BenchTest::Mixed => {
+            [&[RATE, CPU, CPU_MB, SLOWDOWN_P50, SLOWDOWN_P99], &[GOODPUT, P50, P99, P999]]
+        }
     }
 }
 

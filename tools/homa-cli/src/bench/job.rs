@@ -3,6 +3,7 @@
 
 use std::net::SocketAddr;
 
+use homa_bench::pair;
 use serde::{Deserialize, Serialize};
 
 use crate::transport::{Api, Protocol, Settings};
@@ -60,6 +61,13 @@ pub(crate) enum Work {
         outstanding: u32,
         /// Seed of the sizes.
         seed: u64,
+    },
+    /// A fixed number of calls outstanding, made by tasks.
+    Tasks {
+        /// The calls.
+        load: pair::Closed,
+        /// Length of the replies; none: an echo.
+        reply_bytes: Option<u32>,
     },
     /// Echo calls of the sizes of a workload that begin at random times, whatever has ended.
     Mixed(Mixed),
@@ -120,6 +128,14 @@ pub(crate) struct Slowdown {
     pub p99: f64,
 }
 
+impl From<pair::Outcome> for Outcome {
+    fn from(found: pair::Outcome) -> Self {
+        let pair::Outcome { calls, secs, payload_bytes, cpu_ns, p50_us, p99_us, p999_us } = found;
+        let default = Outcome::default();
+        Outcome { calls, secs, payload_bytes, cpu_ns, p50_us, p99_us, p999_us, ..default }
+    }
+}
+
 impl Outcome {
     /// Calls per second.
     pub(crate) fn rpc_per_s(&self) -> f64 {
@@ -129,6 +145,11 @@ impl Outcome {
     /// Payload in Gbit/s, requests and replies together.
     pub(crate) fn gbit_per_s(&self) -> f64 {
         self.payload_bytes as f64 * 8e-9 / self.secs.max(1e-9)
+    }
+
+    /// CPU time of both sides per 10^6 bytes of requests and replies, in microseconds.
+    pub(crate) fn cpu_us_per_mb(&self) -> f64 {
+        self.cpu_ns as f64 * 1e3 / self.payload_bytes.max(1) as f64
     }
 
     /// CPU time of both sides per call, in microseconds.

@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, path::PathBuf};
 
-use homa_bench::{congestion, results, workload::Workload};
+use homa_bench::{congestion, network::peer_program, results, workload::Workload};
 use homa_report::picture::slowdown_by_size;
 
 use super::{
@@ -53,11 +53,14 @@ pub(crate) fn run(args: &LocalArgs, json: bool) -> Result<(), CliError> {
             reason: error.to_string(),
         })?;
     }
-    let machine = Machine::look(cores, &congestion);
+    let mut machine = Machine::look(cores, &congestion);
+    let (peer, not_measured) = find_peer(&mut cases);
     let workload = (&*workload_name, workload);
-    let mut rounds = Rounds::new(args, protocols, cases, workload, (cores, server));
+    let mut rounds = Rounds::new(args, protocols, cases, workload, (cores, server, peer));
     let end = rounds.run();
-    let report = Report::new(machine, &rounds.results, &rounds.failures);
+    machine.cores_distance = cores.both().map(|_| rounds.distances);
+    let mut report = Report::new(machine, &rounds.results, &rounds.failures);
+    report.not_measured = not_measured;
     // What was measured is printed whatever happens to the pictures.
     let pictures = draw(args, &workload_name, &report);
     print(&report, pictures.as_deref().unwrap_or_default(), json)?;
@@ -86,6 +89,22 @@ fn congestion_control(args: &LocalArgs, protocols: &[Protocol]) -> Result<String
             },
             |()| USUAL_CONGESTION.to_owned(),
         )),
+    }
+}
+
+/// The program that speaks QUIC and gRPC, where they are to be measured; where it is missing their
+/// cases go, and the reason is returned.
+fn find_peer(cases: &mut Vec<Case>) -> (Option<PathBuf>, Option<String>) {
+    let of_peer = |case: &Case| case.over.is_some_and(Protocol::is_peer);
+    if !cases.iter().any(of_peer) {
+        return (None, None);
+    }
+    match std::env::current_exe().and_then(|program| peer_program(&program)) {
+        Ok(program) => (Some(program), None),
+        Err(error) => {
+            cases.retain(|case| !of_peer(case));
+            (None, Some(error.to_string()))
+        }
     }
 }
 

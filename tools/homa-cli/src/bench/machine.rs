@@ -3,7 +3,7 @@
 use homa_bench::machine::{self, line};
 use serde::Serialize;
 
-use super::pin::Cores;
+use super::{distance::Distances, pin::Cores};
 
 /// The machine a benchmark ran on; facts that could not be found are absent or null.
 #[derive(Debug, Clone, Serialize)]
@@ -17,6 +17,9 @@ pub(crate) struct Machine {
     /// Core of the server, if pinned.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub server_core: Option<usize>,
+    /// How far apart they are, if pinned.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cores_distance: Option<Distances>,
     /// MTU of the loopback interface, in bytes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lo_mtu_bytes: Option<u64>,
@@ -45,6 +48,7 @@ impl Machine {
             machine,
             client_core: cores.client,
             server_core: cores.server,
+            cores_distance: None,
             lo_mtu_bytes: number("/sys/class/net/lo/mtu"),
             rmem_max_bytes: number("/proc/sys/net/core/rmem_max"),
             rmem_default_bytes: number("/proc/sys/net/core/rmem_default"),
@@ -54,7 +58,7 @@ impl Machine {
         }
     }
 
-    /// The facts in two lines.
+    /// The facts in two lines, and a third one on the distance of the cores.
     pub(crate) fn summary(&self) -> String {
         let text = |fact: &Option<String>| fact.clone().unwrap_or_else(|| "unknown".to_owned());
         let number =
@@ -65,8 +69,10 @@ impl Machine {
             }
             _ => "not pinned".to_owned(),
         };
+        let distance = self.cores_distance.as_ref().and_then(Distances::text);
+        let distance = distance.map_or(String::new(), |text| format!("{text}\n"));
         format!(
-            "{}, {} cores ({cores}), Linux {}\nlo MTU {}, rmem default/max {}/{}, TCP {}, load average {}\n",
+            "{}, {} cores ({cores}), Linux {}\nlo MTU {}, rmem default/max {}/{}, TCP {}, load average {}\n{distance}",
             text(&self.machine.cpu),
             self.machine.cores,
             text(&self.machine.kernel),

@@ -6,6 +6,7 @@ use std::{
 };
 
 use bytes::{Buf, Bytes};
+pub(crate) use homa_bench::pair::{CALL_TIMEOUT, Window};
 use homa_bench::{
     arrivals::{Arrivals, Spacing},
     generator::{self, Call, End, Load, Record},
@@ -23,39 +24,6 @@ use crate::{
         calls::{Calls, Reply, failure},
     },
 };
-
-/// A call that takes longer than this ends the measurement with an error.
-pub(crate) const CALL_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// Fewer calls than this say nothing; a measurement goes on until it has them.
-const CALLS_MIN: u64 = 20;
-
-/// Steps in which a window is lengthened that has too few calls.
-const EXTENSION: Duration = Duration::from_millis(10);
-
-/// How long a measurement goes on.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Window {
-    length: Duration,
-}
-
-impl Window {
-    /// A window of `secs`.
-    pub(crate) fn new(secs: f64) -> Self {
-        Window { length: Duration::from_secs_f64(secs.clamp(0.001, 86_400.0)) }
-    }
-
-    /// The end of a warm-up that begins now: a fifth of the window, at least 30 ms.
-    pub(crate) fn warm_up(self) -> Instant {
-        Instant::now() + (self.length / 5).clamp(Duration::from_millis(30), Duration::from_secs(1))
-    }
-
-    /// Whether counting, which began at `begin`, goes on. A machine that has other things to do may
-    /// let a short window pass with hardly a call, so there is a least number.
-    pub(crate) fn is_open(self, begin: Instant, now: Instant, calls: u64) -> bool {
-        now < begin + self.length || (calls < CALLS_MIN && now < begin + self.length + CALL_TIMEOUT)
-    }
-}
 
 /// CPU time of both processes since a beginning.
 #[derive(Debug)]
@@ -172,12 +140,11 @@ impl Record<Reply> for Closed {
             return Ok(self.warm_up);
         }
         let (begin, before_ns) = *self.counting.get_or_insert_with(|| (now, process_cpu_time_ns()));
-        let end = begin + self.window.length;
         if self.measured.is_none() && !self.window.is_open(begin, now, self.latency.count()) {
             let client_ns = process_cpu_time_ns().saturating_sub(before_ns);
             self.measured = Some((now - begin, client_ns));
         }
-        Ok(if now < end { end } else { now + EXTENSION })
+        Ok(self.window.look_at(begin, now))
     }
 
     fn wants_more(&self) -> bool {
@@ -223,17 +190,13 @@ pub(crate) fn outcome(
 
 #[cfg(test)]
 mod tests {
+    use homa_bench::pair;
+
     use super::*;
 
     #[test]
-    fn a_window_stays_open_until_it_has_calls_but_not_for_ever() {
-        let window = Window::new(0.1);
-        let begin = Instant::now();
-        let after = |ms| begin + Duration::from_millis(ms);
-        assert!(window.is_open(begin, after(99), 1_000_000));
-        assert!(!window.is_open(begin, after(101), CALLS_MIN));
-        assert!(window.is_open(begin, after(101), CALLS_MIN - 1));
-        assert!(!window.is_open(begin, after(60_000), 0));
+    fn the_question_for_processor_time_is_the_same_for_all_programs() {
+        assert_eq!(cpu_request(), &pair::CPU_REQUEST[..]);
     }
 
     /// Answers the first call; all others fail.

@@ -1,6 +1,7 @@
 //! `homa bench`: Homa and TCP side by side.
 
 mod alone;
+mod distance;
 mod figure;
 mod job;
 mod local;
@@ -8,6 +9,7 @@ mod machine;
 mod measure;
 mod open;
 mod overall;
+mod pin;
 mod plan;
 mod process;
 mod report;
@@ -17,7 +19,6 @@ mod table;
 
 pub(crate) mod args;
 pub(crate) mod cluster;
-pub(crate) mod pin;
 pub(crate) mod worker;
 
 use self::args::{BenchArgs, BenchCommand, CompareOptions, LocalArgs};

@@ -1,9 +1,7 @@
-//! Which core a process runs on, and when it ends.
+//! Which core a process runs on.
 
-use rustix::{
-    process::{Signal, set_parent_process_death_signal},
-    thread::{CpuSet, sched_getaffinity, sched_setaffinity},
-};
+use homa_bench::pair;
+use rustix::thread::{CpuSet, sched_getaffinity};
 
 use crate::error::CliError;
 
@@ -31,6 +29,11 @@ impl Cores {
         }
     }
 
+    /// Both of them, if they are pinned.
+    pub(crate) fn both(self) -> Option<(usize, usize)> {
+        self.client.zip(self.server)
+    }
+
     fn parse(text: &str, allowed: &[usize]) -> Result<Self, CliError> {
         let core = |text: &str| text.trim().parse().ok().filter(|core| allowed.contains(core));
         let both = text.split_once(',').and_then(|(c, s)| Some((core(c)?, core(s)?)));
@@ -49,20 +52,9 @@ fn allowed() -> Result<Vec<usize>, CliError> {
     Ok((0..CpuSet::MAX_CPU).filter(|core| set.is_set(*core)).collect())
 }
 
-/// Pins this process, and with it all threads it starts later.
+/// Pins this thread, and with it all threads it starts later.
 pub(crate) fn current_process(core: Option<usize>) -> Result<(), CliError> {
-    let Some(core) = core.filter(|core| *core < CpuSet::MAX_CPU) else {
-        return Ok(());
-    };
-    let mut set = CpuSet::new();
-    set.set(core);
-    sched_setaffinity(None, &set).map_err(|error| CliError::io("pinning", &error.into()))
-}
-
-/// Makes this process end when the benchmark that started it ends, however it does.
-pub(crate) fn end_with_parent() {
-    // Without it an orphan would only live longer.
-    let _ = set_parent_process_death_signal(Some(Signal::TERM));
+    pair::pin(core).map_err(|error| CliError::io("pinning", &error))
 }
 
 #[cfg(test)]

@@ -1,6 +1,8 @@
 //! Which measurements a benchmark consists of.
 
-use homa_bench::workload::FIXED;
+use homa_bench::{pair, workload::FIXED};
+
+use clap::ValueEnum;
 
 use super::{
     args::{BenchTest, LocalArgs},
@@ -8,9 +10,9 @@ use super::{
 };
 use crate::{
     error::CliError,
-    options::MESSAGE_BYTES_MAX,
+    options::{MESSAGE_BYTES_MAX, Served},
     serve::settings,
-    transport::{Api, ReceiveBuffer, Settings, TcpWrites, Wait},
+    transport::{Api, Protocol, ReceiveBuffer, Settings, TcpWrites, Wait},
 };
 
 /// Seconds per measurement when everything is measured, so that it takes less than a minute.
@@ -24,6 +26,12 @@ const MIXED_FACTOR: f64 = 2.0;
 
 /// Reply to a request of the goodput test, in bytes.
 const SMALL_REPLY_BYTES: u32 = 16;
+
+/// What users compare: bytes of a request, and calls under way at a time.
+const SCENES: [(u64, u32); 3] = [(100, 64), (100, 1_000), (1_000_000, 4)];
+
+/// Requests of this length have a short reply when transports are compared; bytes.
+pub(crate) const LONG_BYTES: u64 = 100_000;
 
 /// A case: measured once per transport and round.
 #[derive(Debug, Clone, PartialEq)]
@@ -42,9 +50,28 @@ pub(crate) struct Case {
     pub work: Option<Work>,
     /// Length of the measurement in seconds.
     pub secs: f64,
+    /// The transport, where each has its own interface (compare); none: each that is measured.
+    pub over: Option<Protocol>,
 }
 
 impl Case {
+    /// Whether transports take turns at these two.
+    pub(crate) fn is_of_turn(&self, other: &Case) -> bool {
+        let scene = |case: &Case| (case.test, case.size_bytes, case.outstanding);
+        match self.over.is_some() {
+            true => scene(self) == scene(other),
+            false => self == other,
+        }
+    }
+
+    /// Tasks that make the calls, where they are more than one.
+    pub(crate) fn tasks(&self) -> Option<u32> {
+        match &self.work {
+            Some(Work::Tasks { load, .. }) => Some(pair::tasks(load.outstanding)),
+            _ => None,
+        }
+    }
+
     /// Calls per second that are offered (mixed), once that is known.
     pub(crate) fn offered_rpc_per_s(&self) -> Option<f64> {
         match &self.work {
@@ -68,7 +95,7 @@ pub(crate) fn cases(args: &LocalArgs) -> Result<Vec<Case>, CliError> {
     check(args)?;
     let tests = match args.test {
         Some(test) => vec![test],
-        None => vec![BenchTest::Latency, BenchTest::Rate, BenchTest::Goodput, BenchTest::Mixed],
+        None => BenchTest::value_variants().to_vec(),
     };
     Ok(tests.into_iter().flat_map(|test| cases_of(test, args)).collect())
 }
@@ -88,6 +115,7 @@ fn check(args: &LocalArgs) -> Result<(), CliError> {
 
 fn cases_of(test: BenchTest, args: &LocalArgs) -> Vec<Case> {
     match test {
+        BenchTest::Compare => compare(args),
         BenchTest::Latency => latency(args),
         BenchTest::Rate => rate(args),
         BenchTest::Goodput => goodput(args),
@@ -109,7 +137,53 @@ fn base(test: BenchTest, args: &LocalArgs) -> Case {
         outstanding: None,
         work: None,
         secs: args.secs.map_or(usual, |secs| secs.as_secs_f64()),
+        over: None,
     }
+}
+
+/// What users compare, each transport through the interfaces that its programs use.
+fn compare(args: &LocalArgs) -> Vec<Case> {
+    let scenes = match (args.size, args.outstanding) {
+        (None, None) => SCENES.to_vec(),
+        (size, count) => vec![(size.unwrap_or(SCENES[0].0), count.unwrap_or(SCENES[0].1))],
+    };
+    let scenes = scenes.into_iter();
+    scenes
+        .flat_map(|scene| contenders(args).map(move |over| contender(args, scene, over)))
+        .collect()
+}
+
+/// The transports that are compared, with their interfaces, in the order of the table.
+fn contenders(args: &LocalArgs) -> impl Iterator<Item = (Protocol, Api)> + use<> {
+    let homa = Protocol::HomaUdp.over(args.carriage);
+    let (known, busy) = (args.transport.protocols(args.carriage), args.busy);
+    // A server elsewhere speaks neither QUIC nor gRPC.
+    let peers = args.transport == Served::Both && args.server.is_none();
+    let all = [
+        (homa, Api::Event),
+        (homa, Api::Tokio),
+        (Protocol::Tcp, Api::Tokio),
+        (Protocol::Tcp, Api::Event),
+        (Protocol::Quic, Api::Tokio),
+        (Protocol::Grpc, Api::Tokio),
+    ];
+    all.into_iter().filter(move |(protocol, api)| {
+        // Tokio does not poll without pause.
+        let waits = !busy || *api == Api::Event;
+        waits && if protocol.is_peer() { peers } else { known.contains(protocol) }
+    })
+}
+
+fn contender(args: &LocalArgs, scene: (u64, u32), (protocol, api): (Protocol, Api)) -> Case {
+    let long = scene.0 >= LONG_BYTES && !args.echo;
+    let reply_bytes = long.then_some(SMALL_REPLY_BYTES);
+    let mut case = closed(BenchTest::Compare, args, scene, reply_bytes);
+    (case.api, case.over) = (api, Some(protocol));
+    if api == Api::Tokio {
+        let load = pair::Closed { request_bytes: scene.0, outstanding: scene.1, secs: case.secs };
+        case.work = Some(Work::Tasks { load, reply_bytes });
+    }
+    case
 }
 
 /// One call at a time: each API's own blocking wait, polling without pause, and tokio; for the
@@ -160,13 +234,13 @@ fn closed(
     }
 }
 
-/// Many small calls at a time, against TCP that writes each message when it is made, and against
-/// TCP that gathers them. Homa is the same in both.
+/// Many small calls at a time, against TCP that gathers messages, and against TCP that writes each
+/// when it is made. Homa is the same in both.
 fn rate(args: &LocalArgs) -> Vec<Case> {
     let gathered = closed(BenchTest::Rate, args, (100, 64), None);
     let mut each = gathered.clone();
     each.settings.tcp_writes = TcpWrites::Each;
-    vec![each, gathered]
+    vec![gathered, each]
 }
 
 fn goodput(args: &LocalArgs) -> Vec<Case> {
@@ -209,14 +283,77 @@ mod tests {
     }
 
     #[test]
-    fn without_options_everything_is_measured_in_less_than_a_minute() {
+    fn without_options_everything_is_measured_in_less_than_two_minutes() {
         let cases = plan("").unwrap();
-        for test in [BenchTest::Latency, BenchTest::Rate, BenchTest::Goodput, BenchTest::Mixed] {
-            assert!(cases.iter().any(|case| case.test == test), "{test:?}");
+        for test in BenchTest::value_variants() {
+            assert!(cases.iter().any(|case| case.test == *test), "{test:?}");
         }
-        // Two transports, five rounds, a fifth or 30 ms of warm-up and 50 ms to start processes.
-        let total: f64 = cases.iter().map(|case| 2.0 * 5.0 * (case.secs * 1.2 + 0.05)).sum();
-        assert!(total < 50.0, "{total} s");
+        // Five rounds, a fifth or 30 ms of warm-up and 50 ms to start processes.
+        let transports = |case: &Case| if case.over.is_some() { 1.0 } else { 2.0 };
+        let time = |case: &Case| transports(case) * 5.0 * (case.secs * 1.2 + 0.05);
+        let total: f64 = cases.iter().map(time).sum();
+        assert!(total < 90.0, "{total} s");
+    }
+
+    #[test]
+    fn the_comparison_of_users_comes_first_with_tokio_and_tcp_that_gathers_on_top() {
+        let cases = plan("").unwrap();
+        let names = |cases: &[Case]| -> Vec<(Protocol, Api)> {
+            cases.iter().filter_map(|case| Some((case.over?, case.api))).collect()
+        };
+        let expected = [
+            (Protocol::HomaUdp, Api::Event),
+            (Protocol::HomaUdp, Api::Tokio),
+            (Protocol::Tcp, Api::Tokio),
+            (Protocol::Tcp, Api::Event),
+            (Protocol::Quic, Api::Tokio),
+            (Protocol::Grpc, Api::Tokio),
+        ];
+        for (scene, (size, outstanding)) in cases.chunks(6).zip(SCENES) {
+            assert_eq!(names(scene), expected);
+            assert!(scene.iter().all(|case| case.is_of_turn(&scene[0])));
+            assert_eq!(
+                (scene[0].size_bytes, scene[0].outstanding),
+                (Some(size), Some(outstanding))
+            );
+        }
+        assert!(!cases[0].is_of_turn(&cases[6]) && cases[18].over.is_none());
+        let gathers = |case: &Case| case.settings.tcp_writes == TcpWrites::Gathered;
+        assert!(cases[..18].iter().all(gathers));
+    }
+
+    #[test]
+    fn only_transports_that_can_be_measured_are_compared() {
+        let protocols = |line: &str| -> Vec<(Protocol, Api)> {
+            let cases = plan(&format!("compare --size 10 {line}")).unwrap();
+            cases.iter().filter_map(|case| Some((case.over?, case.api))).collect()
+        };
+        assert_eq!(protocols("").len(), 6);
+        assert_eq!(
+            protocols("--transport tcp"),
+            [(Protocol::Tcp, Api::Tokio), (Protocol::Tcp, Api::Event)]
+        );
+        assert_eq!(
+            protocols("--busy"),
+            [(Protocol::HomaUdp, Api::Event), (Protocol::Tcp, Api::Event)]
+        );
+        assert!(protocols("--server 10.0.0.1:1").iter().all(|(protocol, _)| !protocol.is_peer()));
+    }
+
+    #[test]
+    fn the_comparison_takes_another_size_or_number_of_calls() {
+        for (line, expected) in [
+            ("compare --size 2k", (Some(2_000), Some(64))),
+            ("compare --outstanding 7", (Some(100), Some(7))),
+        ] {
+            let cases = plan(line).unwrap();
+            assert_eq!(cases.len(), 6, "{line}");
+            let found = cases.iter().all(|case| (case.size_bytes, case.outstanding) == expected);
+            assert!(found, "{line}");
+        }
+        let many = plan("compare --outstanding 1000").unwrap();
+        let tasks: Vec<_> = many.iter().map(Case::tasks).collect();
+        assert_eq!(tasks, [None, Some(16), Some(16), None, Some(16), Some(16)]);
     }
 
     #[test]
@@ -233,13 +370,13 @@ mod tests {
     }
 
     #[test]
-    fn tcp_writes_each_message_of_the_rate_test_and_gathers_them_in_a_row_of_its_own() {
+    fn tcp_gathers_messages_of_the_rate_test_and_writes_each_in_a_row_of_its_own() {
         let cases = plan("").unwrap();
         let writes = |test| -> Vec<TcpWrites> {
             let of_test = cases.iter().filter(|case| case.test == test);
             of_test.map(|case| case.settings.tcp_writes).collect()
         };
-        assert_eq!(writes(BenchTest::Rate), [TcpWrites::Each, TcpWrites::Gathered]);
+        assert_eq!(writes(BenchTest::Rate), [TcpWrites::Gathered, TcpWrites::Each]);
         for test in [BenchTest::Goodput, BenchTest::Mixed] {
             assert!(writes(test).iter().all(|writes| *writes == TcpWrites::Gathered), "{test:?}");
         }

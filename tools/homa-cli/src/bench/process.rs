@@ -2,11 +2,13 @@
 
 use std::{
     os::unix::process::CommandExt,
+    path::Path,
     process::{Command, Stdio},
     time::Duration,
 };
 
 use homa_bench::{
+    pair,
     process::{Process, Silence},
     watch::Watch,
 };
@@ -32,9 +34,26 @@ pub(crate) fn start<T: DeserializeOwned>(
 ) -> Result<(Process, T), CliError> {
     let failed = |error: &dyn ToString| CliError::Process(error.to_string());
     let program = std::env::current_exe().map_err(|error| failed(&error))?;
-    let child = Command::new(program)
-        .arg("bench-worker")
-        .arg(serde_json::to_string(job).map_err(|error| failed(&error))?)
+    let job = serde_json::to_string(job).map_err(|error| failed(&error))?;
+    hear(Command::new(program).arg("bench-worker").arg(job), timeout)
+}
+
+/// The same with the program that speaks other transports.
+pub(crate) fn start_peer<T: DeserializeOwned>(
+    program: &Path,
+    job: &pair::Job,
+    timeout: Duration,
+) -> Result<(Process, T), CliError> {
+    let job = serde_json::to_string(job).map_err(|error| CliError::Process(error.to_string()))?;
+    hear(Command::new(program).arg("bench-pair").arg(job), timeout)
+}
+
+fn hear<T: DeserializeOwned>(
+    command: &mut Command,
+    timeout: Duration,
+) -> Result<(Process, T), CliError> {
+    let failed = |error: &dyn ToString| CliError::Process(error.to_string());
+    let child = command
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         // Ctrl-C is for this process, which then ends the others.

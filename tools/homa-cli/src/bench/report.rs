@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use super::{
     args::BenchTest,
+    distance::Distance,
     figure::{Figure, figures},
     machine::Machine,
     plan::Case,
@@ -30,8 +31,13 @@ pub(crate) struct Report {
     pub machine: Machine,
     /// A row per case and transport; of the mixed test also one per class of sizes.
     pub rows: Vec<Row>,
-    /// Homa against TCP, per case and figure.
+    /// Homa against each transport that programs use (compare), per figure.
+    pub compared: Vec<Compared>,
+    /// Homa against TCP, per case and figure of the other tests.
     pub ratios: Vec<Ratio>,
+    /// Why QUIC and gRPC are missing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub not_measured: Option<String>,
     /// What failed and why.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub failures: Vec<String>,
@@ -50,6 +56,15 @@ pub(crate) struct Key {
     /// together.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub size_bytes: Option<u64>,
+    /// Calls under way at a time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub outstanding: Option<u32>,
+    /// Tasks that make them (compare).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tasks: Option<u32>,
+    /// How far apart the cores were in the rounds of this row; absent where they were not pinned.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cores: Option<Distance>,
     /// Receive buffers; absent where they are as large as the transport likes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rcvbuf: Option<ReceiveBuffer>,
@@ -69,10 +84,7 @@ pub(crate) struct Row {
     pub key: Key,
     /// Over which transport.
     pub transport: Protocol,
-    /// Calls under way at a time.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub outstanding: Option<u32>,
-    /// TCP connections.
+    /// Connections of the client; Homa has none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub conns: Option<usize>,
     /// Rounds the medians are of.
@@ -107,32 +119,93 @@ pub(crate) struct Ratio {
     pub better: &'static str,
 }
 
+/// Homa's figure divided by that of another transport in the same round, both through the same kind
+/// of interface.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub(crate) struct Compared {
+    /// What was measured.
+    #[serde(flatten)]
+    pub key: Key,
+    /// The other transport.
+    pub with: Protocol,
+    /// Which figure, by its name in a row.
+    pub metric: &'static str,
+    /// Median over the rounds.
+    pub homa_over_other: f64,
+    /// Smallest of a round.
+    pub min: f64,
+    /// Largest of a round.
+    pub max: f64,
+    /// Which has the better figure by the median: `homa`, the other's name, or `even`.
+    pub better: &'static str,
+}
+
 /// Ratios closer to 1 than this favour nobody.
 const EVEN: f64 = 0.005;
 
 impl Report {
     /// Makes the document of what has been measured.
     pub(crate) fn new(machine: Machine, results: &[CaseResults], failures: &[String]) -> Self {
-        let of_homa = |other: &&CaseResults| other.protocol != Protocol::Tcp;
-        let tcp = results.iter().filter(|results| results.protocol == Protocol::Tcp);
-        let pairs = tcp.filter_map(|tcp| {
-            let homa = results.iter().filter(of_homa).find(|other| other.case == tcp.case);
-            Some((homa?, tcp))
-        });
-        Report {
+        let mut report = Report {
             schema: SCHEMA,
             provenance: Provenance::now(),
             machine,
-            rows: results.iter().flat_map(rows).collect(),
-            ratios: pairs.flat_map(|(homa, tcp)| ratios(homa, tcp)).collect(),
+            rows: Vec::new(),
+            compared: Vec::new(),
+            ratios: Vec::new(),
+            not_measured: None,
             failures: failures.to_vec(),
+        };
+        let distances = report.machine.cores_distance.clone().unwrap_or_default();
+        let states = distances.states().into_iter().map(Some).collect::<Vec<_>>();
+        // Where nothing is known of the cores, all rounds are alike.
+        for state in if states.is_empty() { vec![None] } else { states } {
+            let of_state = |all: &CaseResults| all.of_rounds(|at| distances.of_round(at) == state);
+            report.add(&results.iter().map(of_state).collect::<Vec<_>>(), state);
+        }
+        report
+    }
+
+    /// Adds what was measured while the cores were there.
+    fn add(&mut self, results: &[CaseResults], cores: Option<Distance>) {
+        self.rows.extend(results.iter().flat_map(|results| rows(results, cores)));
+        let other = results.iter().filter(|results| !results.protocol.is_homa());
+        for other in other {
+            let is_partner = |homa: &&CaseResults| homa.protocol.is_homa() && homa.is_beside(other);
+            let Some(homa) = results.iter().find(is_partner) else { continue };
+            match other.case.test {
+                BenchTest::Compare => self.compared.extend(quotients(homa, other, cores).map(
+                    |Quotient { key, figure, median, min, max }| Compared {
+                        with: other.protocol,
+                        metric: figure.name,
+                        homa_over_other: rounded(median),
+                        min: rounded(min),
+                        max: rounded(max),
+                        better: better(figure, median, other.protocol),
+                        key,
+                    },
+                )),
+                _ => self.ratios.extend(quotients(homa, other, cores).map(
+                    |Quotient { key, figure, median, min, max }| Ratio {
+                        metric: figure.name,
+                        homa_over_tcp: rounded(median),
+                        min: rounded(min),
+                        max: rounded(max),
+                        better: better(figure, median, other.protocol),
+                        key,
+                    },
+                )),
+            }
         }
     }
 
     /// The slowdown by size, for the picture.
     pub(crate) fn curves(&self) -> Vec<Curve> {
         let mut curves: Vec<Curve> = Vec::new();
-        for row in self.rows.iter().filter(|row| row.key.is_class()) {
+        let classes = || self.rows.iter().filter(|row| row.key.is_class());
+        // A picture shows one state of the machine: that of the most rounds.
+        let most = classes().max_by_key(|row| row.rounds).and_then(|row| row.key.cores);
+        for row in classes().filter(|row| row.key.cores == most) {
             let slowdown = |name| row.figures.get(name).copied();
             let (Some(size_bytes), Some(p50), Some(p99)) =
                 (row.key.size_bytes, slowdown("slowdown_p50"), slowdown("slowdown_p99"))
@@ -150,7 +223,7 @@ impl Report {
 }
 
 impl Key {
-    fn new(case: &Case, size_bytes: Option<u64>) -> Self {
+    fn new(case: &Case, size_bytes: Option<u64>, cores: Option<Distance>) -> Self {
         let settings = &case.settings;
         let buffer = settings.receive_buffer;
         Key {
@@ -158,6 +231,9 @@ impl Key {
             wait: settings.wait,
             api: case.api,
             size_bytes,
+            outstanding: case.outstanding,
+            tasks: case.tasks(),
+            cores,
             rcvbuf: (buffer != ReceiveBuffer::Large).then_some(buffer),
             tcp_writes: (case.test == BenchTest::Rate).then_some(settings.tcp_writes),
             spin: (!settings.spin).then_some(false),
@@ -175,17 +251,20 @@ impl Key {
 }
 
 /// What the rows of a case are about: all of it, followed by its classes of sizes.
-fn parts(results: &CaseResults) -> impl Iterator<Item = (Option<usize>, Key)> {
+fn parts(
+    results: &CaseResults,
+    cores: Option<Distance>,
+) -> impl Iterator<Item = (Option<usize>, Key)> {
     let case = &results.case;
     let classes = results.done().next().map_or(&[][..], |first| &first.classes);
     let classes = classes.iter().enumerate();
     let classes =
-        classes.map(|(index, class)| (Some(index), Key::new(case, Some(class.size_bytes))));
-    iter::once((None, Key::new(case, case.size_bytes))).chain(classes)
+        classes.map(move |(at, class)| (Some(at), Key::new(case, Some(class.size_bytes), cores)));
+    iter::once((None, Key::new(case, case.size_bytes, cores))).chain(classes)
 }
 
 /// The rows of a case over a transport; none if it was not measured.
-fn rows(results: &CaseResults) -> impl Iterator<Item = Row> {
+fn rows(results: &CaseResults, cores: Option<Distance>) -> impl Iterator<Item = Row> {
     let (case, rounds) = (&results.case, results.done().count());
     let row = move |(class, key): (Option<usize>, Key)| {
         let whole_mix = case.test == BenchTest::Mixed && class.is_none();
@@ -196,8 +275,7 @@ fn rows(results: &CaseResults) -> impl Iterator<Item = Row> {
         };
         Row {
             transport: results.protocol,
-            outstanding: case.outstanding,
-            conns: (results.protocol == Protocol::Tcp).then_some(case.settings.connections),
+            conns: (!results.protocol.is_homa()).then_some(case.settings.connections),
             rounds,
             figures: key.figures().filter_map(middle).collect(),
             offered_rpc_per_s: case.offered_rpc_per_s().filter(|_| whole_mix).map(rounded),
@@ -205,31 +283,38 @@ fn rows(results: &CaseResults) -> impl Iterator<Item = Row> {
             key,
         }
     };
-    parts(results).filter(move |_| rounds > 0).map(row)
+    parts(results, cores).filter(move |_| rounds > 0).map(row)
+}
+
+/// A figure of Homa divided by that of another transport, over the rounds.
+struct Quotient {
+    key: Key,
+    figure: &'static Figure,
+    median: f64,
+    min: f64,
+    max: f64,
 }
 
 /// The ratios of a case that both have measured.
-fn ratios(homa: &CaseResults, tcp: &CaseResults) -> Vec<Ratio> {
-    let ratio = |figure: &Figure, class, key: &Key| {
-        let rounds = homa.outcomes.iter().flatten().zip(tcp.outcomes.iter().flatten());
-        let ratios = rounds
-            .filter_map(|(homa, tcp)| Some((figure.of)(homa, class)? / (figure.of)(tcp, class)?));
+fn quotients(
+    homa: &CaseResults,
+    other: &CaseResults,
+    cores: Option<Distance>,
+) -> impl Iterator<Item = Quotient> {
+    let quotient = |figure: &'static Figure, class, key: &Key| {
+        let rounds = homa.outcomes.iter().flatten().zip(other.outcomes.iter().flatten());
+        let ratios = rounds.filter_map(|(homa, other)| {
+            Some((figure.of)(homa, class)? / (figure.of)(other, class)?)
+        });
         let ratios = sorted(ratios)?;
-        let median = median(&ratios)?;
-        Some(Ratio {
-            key: key.clone(),
-            metric: figure.name,
-            homa_over_tcp: rounded(median),
-            min: rounded(*ratios.first()?),
-            max: rounded(*ratios.last()?),
-            better: better(figure, median),
-        })
+        let (median, min, max) = (median(&ratios)?, *ratios.first()?, *ratios.last()?);
+        Some(Quotient { key: key.clone(), figure, median, min, max })
     };
     let mut found = Vec::new();
-    for (class, key) in parts(tcp) {
-        found.extend(key.figures().filter_map(|figure| ratio(figure, class, &key)));
+    for (class, key) in parts(other, cores) {
+        found.extend(key.figures().filter_map(|figure| quotient(figure, class, &key)));
     }
-    found
+    found.into_iter()
 }
 
 /// The values in order; none if one is not a number.
@@ -239,14 +324,14 @@ fn sorted(values: impl Iterator<Item = f64>) -> Option<Vec<f64>> {
     values.iter().all(|value| value.is_finite()).then_some(values)
 }
 
-/// Who is better at this ratio of Homa to TCP.
-fn better(figure: &Figure, homa_over_tcp: f64) -> &'static str {
-    if homa_over_tcp.is_nan() || (homa_over_tcp - 1.0).abs() < EVEN {
+/// Who is better at this ratio of Homa to another.
+fn better(figure: &Figure, homa_over_other: f64, other: Protocol) -> &'static str {
+    if homa_over_other.is_nan() || (homa_over_other - 1.0).abs() < EVEN {
         "even"
-    } else if (homa_over_tcp > 1.0) == figure.more_is_better {
+    } else if (homa_over_other > 1.0) == figure.more_is_better {
         "homa"
     } else {
-        Protocol::Tcp.name()
+        other.name()
     }
 }
 
@@ -267,10 +352,13 @@ fn rounded(value: f64) -> f64 {
 
 #[cfg(test)]
 pub(crate) mod tests {
+    use homa_bench::pair;
+
     use super::*;
     use crate::{
         bench::{
-            job::{Outcome, Slowdown},
+            distance::Distances,
+            job::{Outcome, Slowdown, Work},
             pin::Cores,
         },
         serve::settings,
@@ -286,6 +374,7 @@ pub(crate) mod tests {
             outstanding: (test == BenchTest::Rate).then_some(64),
             work: None,
             secs: 1.0,
+            over: None,
         }
     }
 
@@ -321,6 +410,59 @@ pub(crate) mod tests {
             results(BenchTest::Mixed, Protocol::HomaUdp, &[2.0]),
         ];
         Report::new(Machine::look(Cores::default(), "cubic"), &all, &[])
+    }
+
+    /// A report of invented figures of a comparison, with the time of a hand-over in each round.
+    pub(crate) fn compared(handovers_ns: &[Option<f64>]) -> Report {
+        let over = |protocol, rate| {
+            let load = pair::Closed { request_bytes: 100, outstanding: 1_000, secs: 1.0 };
+            let mut found = results(BenchTest::Compare, protocol, &vec![5.0; handovers_ns.len()]);
+            found.case.over = Some(protocol);
+            found.case.api = Api::Tokio;
+            found.case.outstanding = Some(load.outstanding);
+            found.case.work = Some(Work::Tasks { load, reply_bytes: None });
+            found.outcomes.iter_mut().flatten().for_each(|outcome| outcome.calls = rate);
+            found
+        };
+        let all = [
+            over(Protocol::HomaUdp, 1_000),
+            over(Protocol::Tcp, 2_000),
+            over(Protocol::Grpc, 100),
+            results(BenchTest::Rate, Protocol::Tcp, &vec![5.0; handovers_ns.len()]),
+        ];
+        let mut machine = Machine::look(Cores::default(), "cubic");
+        machine.cores_distance = Some(Distances::of(handovers_ns));
+        Report::new(machine, &all, &[])
+    }
+
+    #[test]
+    fn homa_is_compared_with_each_transport_that_programs_use() {
+        let report = compared(&[Some(30.0)]);
+        let rates: Vec<_> = report
+            .compared
+            .iter()
+            .filter(|it| it.metric == "rpc_per_s")
+            .map(|it| (it.with, it.homa_over_other, it.better))
+            .collect();
+        assert_eq!(rates, [(Protocol::Tcp, 0.5, "tcp"), (Protocol::Grpc, 10.0, "homa")]);
+        assert!(report.ratios.is_empty(), "nothing but rate over TCP is there");
+        let document = serde_json::to_value(&report).unwrap();
+        let row = &document["rows"][0];
+        for field in ["cpu_us_per_rpc", "cpu_us_per_mb", "outstanding", "tasks"] {
+            assert!(row[field].is_number(), "{field} in {row}");
+        }
+        assert_eq!(row["cores"], "share_cache");
+        assert_eq!(document["machine"]["cores_distance"]["handover_ns"][0], 30.0);
+        assert_eq!(document["compared"][0]["with"], "tcp");
+    }
+
+    #[test]
+    fn medians_are_of_rounds_with_the_cores_in_the_same_place() {
+        let report = compared(&[Some(30.0), Some(120.0), Some(31.0)]);
+        let of_homa = report.rows.iter().filter(|row| row.transport == Protocol::HomaUdp);
+        let found: Vec<_> = of_homa.map(|row| (row.key.cores, row.rounds)).collect();
+        let (near, far) = (Some(Distance::ShareCache), Some(Distance::FarApart));
+        assert_eq!(found, [(near, 2), (far, 1)]);
     }
 
     #[test]
@@ -361,7 +503,7 @@ pub(crate) mod tests {
         let row = |change: fn(&mut Case)| {
             let mut case = case(BenchTest::Rate);
             change(&mut case);
-            serde_json::to_value(Key::new(&case, None)).unwrap()
+            serde_json::to_value(Key::new(&case, None, None)).unwrap()
         };
         assert_eq!(row(|_| {})["tcp_writes"], "each");
         assert_eq!(
@@ -375,9 +517,9 @@ pub(crate) mod tests {
 
     #[test]
     fn the_better_one_has_the_shorter_time_or_the_higher_rate() {
-        let key = Key::new(&case(BenchTest::Mixed), None);
+        let key = Key::new(&case(BenchTest::Mixed), None, None);
         let of = |name| key.figures().find(|figure| figure.name == name).unwrap();
-        let better = |name, ratio| better(of(name), ratio);
+        let better = |name, ratio| better(of(name), ratio, Protocol::Tcp);
         assert_eq!(better("p50_us", 0.8), "homa");
         assert_eq!(better("p50_us", 1.2), "tcp");
         assert_eq!(better("rpc_per_s", 1.2), "homa");

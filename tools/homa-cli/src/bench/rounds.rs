@@ -1,11 +1,23 @@
 //! The rounds of a benchmark: the transports take turns at every case.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    ops::Range,
+    path::PathBuf,
+    time::Duration,
+};
 
-use homa_bench::workload::Workload;
+use homa_bench::{
+    pair,
+    spec::{HostSpec, Reply},
+    transport::Transport,
+    workload::Workload,
+};
+use homa_transport::Config;
 
 use super::{
     args::LocalArgs,
+    distance::Distances,
     job::{Job, Measurement, Mixed, Outcome, Side, Work},
     pin::Cores,
     plan::Case,
@@ -31,6 +43,9 @@ const CAPACITY_OUTSTANDING: u32 = 64;
 /// Seconds for the unloaded times of all sizes together, and for the capacity, per turn.
 const PREPARE_SECS: f64 = 0.2;
 
+/// Connections that the program for other transports opens at most.
+const PEER_CONNECTIONS_MAX: usize = 256;
+
 /// Turns of the preparation of the mixed test.
 const PREPARE_TURNS: usize = 3;
 
@@ -46,6 +61,23 @@ pub(crate) struct CaseResults {
 }
 
 impl CaseResults {
+    /// None yet.
+    pub(crate) fn new(case: Case, protocol: Protocol) -> Self {
+        CaseResults { case, protocol, outcomes: Vec::new() }
+    }
+
+    /// Whether both were measured in the same turn through the same kind of interface.
+    pub(crate) fn is_beside(&self, other: &CaseResults) -> bool {
+        self.case.is_of_turn(&other.case) && self.case.api == other.case.api
+    }
+
+    /// What was measured in these rounds only.
+    pub(crate) fn of_rounds(&self, wanted: impl Fn(usize) -> bool) -> CaseResults {
+        let outcomes = self.outcomes.iter().enumerate().filter(|(round, _)| wanted(*round));
+        let outcomes = outcomes.map(|(_, outcome)| outcome.clone()).collect();
+        CaseResults { case: self.case.clone(), protocol: self.protocol, outcomes }
+    }
+
     /// The outcomes there are.
     pub(crate) fn done(&self) -> impl Iterator<Item = &Outcome> {
         self.outcomes.iter().flatten()
@@ -61,6 +93,10 @@ pub(crate) struct Rounds<'a> {
     cores: Cores,
     /// The server that is given; none: each measurement starts one.
     server: Option<SocketAddr>,
+    /// The program that speaks QUIC and gRPC, if there is one.
+    peer: Option<PathBuf>,
+    /// How far apart the cores were in each round.
+    pub distances: Distances,
     /// What has been measured, also after an interruption.
     pub results: Vec<CaseResults>,
     /// What failed and why.
@@ -74,17 +110,17 @@ impl<'a> Rounds<'a> {
         protocols: Vec<Protocol>,
         cases: Vec<Case>,
         workload: (&'a str, Workload),
-        (cores, server): (Cores, Option<SocketAddr>),
+        (cores, server, peer): (Cores, Option<SocketAddr>, Option<PathBuf>),
     ) -> Self {
         interrupt::watch(|| {});
-        let empty = |case: &Case, protocol: &Protocol| CaseResults {
-            case: case.clone(),
-            protocol: *protocol,
-            outcomes: Vec::new(),
+        let of_case = |case: &Case| -> Vec<CaseResults> {
+            let over = case.over.map_or_else(|| protocols.clone(), |protocol| vec![protocol]);
+            let empty = |protocol| CaseResults::new(case.clone(), protocol);
+            over.into_iter().map(empty).collect()
         };
-        let results =
-            cases.iter().flat_map(|case| protocols.iter().map(|p| empty(case, p))).collect();
-        Rounds { args, protocols, workload, cores, server, results, failures: Vec::new() }
+        let results = cases.iter().flat_map(of_case).collect();
+        let (distances, failures) = (Distances::new(cores), Vec::new());
+        Rounds { args, protocols, workload, cores, server, peer, distances, results, failures }
     }
 
     /// Measures all rounds; an error is an interruption, other failures are collected.
@@ -92,12 +128,13 @@ impl<'a> Rounds<'a> {
         let mut progress = Progress::new(u64::from(self.args.rounds) * self.results.len() as u64);
         let mut done = 0;
         self.prepare_mixed()?;
-        let transports = self.protocols.len();
+        let turns = turns(&self.results);
         for round in 0..self.args.rounds as usize {
-            for first in (0..self.results.len()).step_by(transports) {
-                for turn in 0..transports {
+            self.distances.measure(self.cores);
+            for turn in &turns {
+                for place in 0..turn.len() {
                     // Who begins changes from round to round.
-                    let index = first + (turn + round) % transports;
+                    let index = turn.start + (place + round) % turn.len();
                     let case = &self.results[index].case;
                     progress.show(done, &format!("round {}, {}", round + 1, case.test.name()));
                     self.measure(index, round)?;
@@ -150,6 +187,9 @@ impl<'a> Rounds<'a> {
 
     /// Runs a client against a server of its own, or the one given.
     fn try_one(&self, case: &Case, protocol: Protocol, work: Work) -> Result<Outcome, CliError> {
+        if let Some(peer) = peer_transport(protocol, case.settings.connections) {
+            return self.try_peer(peer, &work);
+        }
         let side = |cpu| Side { protocol, api: case.api, settings: case.settings.clone(), cpu };
         // Dropping the process ends it.
         let (_process, server) = match self.server {
@@ -162,11 +202,28 @@ impl<'a> Rounds<'a> {
         };
         let windows = match &work {
             Work::Alone { sizes_bytes } => sizes_bytes.len() as u32,
-            Work::Closed { .. } | Work::Mixed(_) => 1,
+            Work::Closed { .. } | Work::Tasks { .. } | Work::Mixed(_) => 1,
         };
         let timeout = Duration::from_secs_f64(case.secs) * 2 + CLIENT_GRACE * windows;
         let job = Measurement { side: side(self.cores.client), server, work, secs: case.secs };
         Ok(process::start(&Job::Measure(job), timeout)?.1)
+    }
+
+    /// The same with the program that speaks other transports.
+    fn try_peer(&self, transport: Transport, work: &Work) -> Result<Outcome, CliError> {
+        let (Some(program), Work::Tasks { load, reply_bytes }) = (&self.peer, work) else {
+            return Err(CliError::Process(format!("{transport} cannot be measured so")));
+        };
+        let spec = peer_spec(transport, load, *reply_bytes);
+        let side = |cpu| pair::Side { spec: spec.clone(), cpu };
+        let serve = pair::Job::Serve(side(self.cores.server));
+        // Dropping the process ends it.
+        let (_process, server) = process::start_peer(program, &serve, START_TIMEOUT)?;
+        let side = side(self.cores.client);
+        let job = pair::Job::Measure { side, server, load: load.clone() };
+        let found: pair::Outcome =
+            process::start_peer(program, &job, load.timeout() + CLIENT_GRACE)?.1;
+        Ok(found.into())
     }
 
     /// Finds the unloaded time of each class of sizes, and how much to offer. Like everything else
@@ -246,6 +303,42 @@ impl<'a> Rounds<'a> {
     }
 }
 
+/// Which results belong to one turn of the transports.
+fn turns(results: &[CaseResults]) -> Vec<Range<usize>> {
+    let of_turn = results.chunk_by(|one, next| one.case.is_of_turn(&next.case));
+    let mut end = 0;
+    let range = |turn: &[CaseResults]| {
+        end += turn.len();
+        end - turn.len()..end
+    };
+    of_turn.map(range).collect()
+}
+
+/// The transport as the program that speaks it calls it.
+fn peer_transport(protocol: Protocol, connections: usize) -> Option<Transport> {
+    let connections = connections.clamp(1, PEER_CONNECTIONS_MAX) as u32;
+    match protocol {
+        Protocol::Quic => Some(Transport::Quic { connections }),
+        Protocol::Grpc => Some(Transport::Grpc { connections }),
+        _ => None,
+    }
+}
+
+/// What a process for another transport is told of it.
+fn peer_spec(transport: Transport, load: &pair::Closed, reply_bytes: Option<u32>) -> HostSpec {
+    let longest = load.request_bytes.max(reply_bytes.unwrap_or(0).into()).max(1_024);
+    HostSpec {
+        host: 0,
+        listen: Ipv4Addr::LOCALHOST.into(),
+        port: 0,
+        transport,
+        homa: Config::default(),
+        reply: reply_bytes.map_or(Reply::Echo, Reply::Bytes),
+        message_bytes_max: u32::try_from(longest).unwrap_or(u32::MAX),
+        service_us: 0,
+    }
+}
+
 /// What one transport does undisturbed.
 #[derive(Debug, Clone, Default, PartialEq)]
 struct Prepared {
@@ -276,12 +369,29 @@ fn faster(known: &[(u64, f64)], found: &[(u64, f64)]) -> Vec<(u64, f64)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bench::plan;
 
     #[test]
     fn slowdown_is_measured_against_the_faster_transport_of_each_size() {
         let tcp = [(10, 5.0), (1_000, 9.0)];
         let homa = [(10, 6.0), (1_000, 8.0)];
         assert_eq!(faster(&faster(&[], &tcp), &homa), [(10, 5.0), (1_000, 8.0)]);
+    }
+
+    #[test]
+    fn transports_that_are_compared_take_turns_and_begin_anew_with_each_comparison() {
+        let args = |text: &str| LocalArgs { server: Some(text.to_owned()), ..LocalArgs::default() };
+        let cases = plan::cases(&args("10.0.0.1:1")).unwrap();
+        let both = [Protocol::Tcp, Protocol::HomaUdp];
+        let of_case = |case: &Case| -> Vec<CaseResults> {
+            let over = case.over.map_or(both.to_vec(), |over| vec![over]);
+            over.into_iter().map(|over| CaseResults::new(case.clone(), over)).collect()
+        };
+        let results: Vec<CaseResults> = cases.iter().flat_map(of_case).collect();
+        let turns = turns(&results);
+        let lengths: Vec<usize> = turns.iter().map(Range::len).collect();
+        assert!(lengths.starts_with(&[4, 4, 4, 2, 2]) && lengths[3..].iter().all(|len| *len == 2));
+        assert_eq!(turns.last().map(|turn| turn.end), Some(results.len()));
     }
 
     #[test]

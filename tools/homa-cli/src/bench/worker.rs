@@ -6,7 +6,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use homa_bench::workload::Workload;
+use homa_bench::{pair, workload::Workload};
 
 use super::{
     alone,
@@ -20,8 +20,10 @@ use crate::{
     error::CliError,
     output,
     transport::{
-        Behaviour, Responder,
-        connect::{bind, connect_all},
+        Behaviour, Protocol, Responder,
+        connect::{bind, connect_all, run_tokio},
+        homa_udp,
+        tcp::tasks::TaskConnections,
     },
 };
 
@@ -29,7 +31,7 @@ use crate::{
 pub(crate) fn run(job: &str) -> Result<(), CliError> {
     let job: Job =
         serde_json::from_str(job).map_err(|error| CliError::Usage(format!("job: {error}")))?;
-    pin::end_with_parent();
+    pair::end_with_parent();
     match job {
         Job::Serve(side) => serve(&side),
         Job::Measure(job) => output::line(&measure(&job).map_err(|error| error.to_string())),
@@ -61,6 +63,10 @@ fn measure(job: &Measurement) -> Result<Outcome, CliError> {
             let payload = request(sizes.quantile(1.0) as usize, *reply_bytes);
             measure::closed(&mut *client()?, (sizes, *seed), payload, *outstanding, job.secs)
         }
+        Work::Tasks { load, reply_bytes } => {
+            let payload = request(load.request_bytes as usize, *reply_bytes);
+            tasks(job, load, payload)
+        }
         Work::Mixed(mixed) => {
             let sizes = Workload::load(&mixed.workload)?;
             open::mixed(&mut *client()?, &Offer { sizes, mixed, secs: job.secs })
@@ -70,6 +76,21 @@ fn measure(job: &Measurement) -> Result<Outcome, CliError> {
         0 => Err(CliError::Transport("no call ended in the measured time".to_owned())),
         _ => Ok(outcome),
     }
+}
+
+/// Calls that the tasks of a runtime make.
+fn tasks(job: &Measurement, load: &pair::Closed, request: Bytes) -> Result<Outcome, CliError> {
+    let Side { protocol, settings, .. } = &job.side;
+    let found = run_tokio(async {
+        Ok::<_, CliError>(if *protocol == Protocol::Tcp {
+            let client = TaskConnections::open(job.server, settings)?;
+            pair::closed(client, request, load).await
+        } else {
+            let client = homa_udp::TokioClient::new(*protocol, job.server, settings)?;
+            pair::closed(client, request, load).await
+        })
+    })??;
+    found.map(Outcome::from).map_err(|error| CliError::Transport(error.to_string()))
 }
 
 fn request(size_bytes: usize, reply_bytes: Option<u32>) -> Bytes {

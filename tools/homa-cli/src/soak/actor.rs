@@ -11,6 +11,7 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
+use homa_bench::pair;
 use homa_sys::in_forked_child;
 use homa_transport::{
     AcceptError, BindError, CallError, CallErrorKind, Config, Endpoint, EndpointBuilder,
@@ -19,7 +20,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde::{Deserialize, Serialize};
 
 use super::journal::{Event, Journal, Resources, Way};
-use crate::{bench::pin, error::CliError};
+use crate::error::CliError;
 
 /// Who an actor is and where it lives.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -81,7 +82,7 @@ impl Actor {
     /// Begins to read orders and to watch the clock.
     pub(super) fn begin(identity: &Identity) -> Result<Self, CliError> {
         if identity.ends_with_parent {
-            pin::end_with_parent();
+            pair::end_with_parent();
         }
         let journal = Arc::new(Journal::open()?);
         let watching = Arc::clone(&journal);

@@ -15,6 +15,7 @@ pub(crate) fn connect(
     server: SocketAddr,
     settings: &Settings,
 ) -> Result<Box<dyn Client>, CliError> {
+    foreign(protocol)?;
     Ok(match protocol {
         Protocol::Tcp => Box::new(tcp::blocking::BlockingClient::connect(server, settings)?),
         _ => Box::new(HomaClient::new(protocol, &[server], settings, None)?),
@@ -29,10 +30,21 @@ pub(crate) fn connect_all(
     settings: &Settings,
     timeout: Option<Duration>,
 ) -> Result<Box<dyn Pipeline>, CliError> {
+    foreign(protocol)?;
     Ok(match (protocol, servers) {
         (Protocol::Tcp, [first, ..]) => Box::new(tcp::event::Connections::open(*first, settings)?),
         _ => Box::new(HomaClient::new(protocol, servers, settings, timeout)?),
     })
+}
+
+/// Refuses what another program speaks.
+fn foreign(protocol: Protocol) -> Result<(), CliError> {
+    match protocol.is_peer() {
+        true => {
+            Err(CliError::Transport(format!("{} is spoken by homa-bench-peers", protocol.name())))
+        }
+        false => Ok(()),
+    }
 }
 
 /// A server that has its address but serves nobody yet.
@@ -53,6 +65,7 @@ pub(crate) fn bind(
     address: SocketAddr,
     settings: &Settings,
 ) -> Result<Bound, CliError> {
+    foreign(protocol)?;
     let tokio_failed = |error: io::Error| CliError::io("tokio", &error);
     if protocol != Protocol::Tcp {
         let endpoint = homa_udp::bind(protocol, address, settings)?;

@@ -10,6 +10,7 @@ use std::{
 
 use bytes::{Buf, Bytes};
 use foldhash::fast::FixedState;
+use homa_bench::pair::{CPU_REQUEST, Record, TaskClient};
 use homa_transport::{
     AcceptError, BindError, Body, CallError, CallErrorKind, CallId, CallSet, Carriage, Endpoint,
     EndpointBuilder, Message, Request,
@@ -239,7 +240,7 @@ fn copy_front(message: &Message, mut target: &mut [u8]) {
 }
 
 /// A client on a tokio runtime.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct TokioClient {
     server: SocketAddr,
     endpoint: Endpoint,
@@ -257,8 +258,48 @@ impl TokioClient {
     }
 
     /// One call; returns the reply.
-    pub(crate) async fn call(&mut self, body: &Bytes) -> io::Result<Message> {
+    pub(crate) async fn call(&self, body: &Bytes) -> io::Result<Message> {
         Ok(self.endpoint.call(self.server, body.clone()).await?)
+    }
+}
+
+impl TaskClient for TokioClient {
+    async fn call(&self, request: Bytes) -> io::Result<usize> {
+        Ok(TokioClient::call(self, &request).await?.len())
+    }
+
+    async fn server_cpu_ns(&self) -> io::Result<u64> {
+        let mut reply = TokioClient::call(self, &Bytes::from_static(&CPU_REQUEST)).await?;
+        // A server that is not one of ours does not tell.
+        Ok(if reply.len() == 8 { reply.get_u64_le() } else { 0 })
+    }
+
+    /// Several calls of one task are a set.
+    async fn task(self, request: Bytes, outstanding: u32, record: Record) -> io::Result<()> {
+        let mut now = Instant::now();
+        while outstanding == 1 && record.wants_more() {
+            let answer = TokioClient::call(&self, &request).await?;
+            now = record.ended(now, request.len() + answer.len());
+        }
+        if outstanding == 1 {
+            return Ok(());
+        }
+        let mut calls = self.endpoint.call_set();
+        let mut begun: HashMap<CallId, Instant, FixedState> = HashMap::default();
+        for _ in 0..outstanding {
+            let id = calls.add(self.endpoint.call(self.server, request.clone())).await?;
+            begun.insert(id, now);
+        }
+        while let Some((id, answer)) = calls.join_next().await {
+            let answer_bytes = answer?.len();
+            let since = begun.remove(&id).unwrap_or(now);
+            now = record.ended(since, request.len() + answer_bytes);
+            if record.wants_more() {
+                let id = calls.add(self.endpoint.call(self.server, request.clone())).await?;
+                begun.insert(id, now);
+            }
+        }
+        Ok(())
     }
 }
 

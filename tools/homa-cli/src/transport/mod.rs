@@ -48,6 +48,14 @@ pub(crate) enum Protocol {
     #[serde(rename = "tcp")]
     #[value(name = "tcp")]
     Tcp,
+    /// Streams of QUIC, spoken by a program of its own; comparisons only
+    #[serde(rename = "quic")]
+    #[value(skip)]
+    Quic,
+    /// Unary calls of gRPC, spoken by that program too; comparisons only
+    #[serde(rename = "grpc")]
+    #[value(skip)]
+    Grpc,
 }
 
 impl Protocol {
@@ -58,25 +66,37 @@ impl Protocol {
             Protocol::HomaIp => "homa-ip",
             Protocol::HomaIpTcp => "homa-ip-tcp",
             Protocol::Tcp => "tcp",
+            Protocol::Quic => "quic",
+            Protocol::Grpc => "grpc",
         }
+    }
+
+    /// Whether it is Homa, however carried.
+    pub(crate) fn is_homa(self) -> bool {
+        self.carriage().is_some()
+    }
+
+    /// Whether a program of its own speaks it.
+    pub(crate) fn is_peer(self) -> bool {
+        matches!(self, Protocol::Quic | Protocol::Grpc)
     }
 
     /// The same with Homa packets carried that way.
     pub(crate) fn over(self, carriage: Carriage) -> Self {
         match (self, carriage) {
-            (Protocol::Tcp, _) => Protocol::Tcp,
+            (Protocol::Tcp | Protocol::Quic | Protocol::Grpc, _) => self,
             (_, Carriage::Ip) => Protocol::HomaIp,
             (_, Carriage::IpTcp) => Protocol::HomaIpTcp,
             _ => Protocol::HomaUdp,
         }
     }
 
-    /// How Homa packets travel; `None` for TCP.
+    /// How Homa packets travel; `None` for other transports.
     pub(crate) fn carriage(self) -> Option<homa_transport::Carriage> {
         match self {
             Protocol::HomaUdp => Some(homa_transport::Carriage::Udp),
             Protocol::HomaIp | Protocol::HomaIpTcp => Some(homa_transport::Carriage::Ip),
-            Protocol::Tcp => None,
+            Protocol::Tcp | Protocol::Quic | Protocol::Grpc => None,
         }
     }
 }
@@ -104,7 +124,7 @@ pub(crate) enum Api {
     Blocking,
     /// Many calls at a time from one thread; over TCP an epoll loop.
     Event,
-    /// One call at a time from a task on a current-thread tokio runtime.
+    /// Tasks on a current-thread tokio runtime.
     Tokio,
 }
 

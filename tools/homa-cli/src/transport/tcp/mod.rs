@@ -12,6 +12,7 @@ use crate::error::CliError;
 
 pub(crate) mod blocking;
 pub(crate) mod event;
+pub(crate) mod tasks;
 pub(crate) mod tokio_api;
 
 /// How long a client tries to reach a server.
