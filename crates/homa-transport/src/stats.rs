@@ -48,6 +48,7 @@ pub struct ClientStats {
 }
 
 impl ClientStats {
+    #[cfg_attr(loom, allow(dead_code, reason = "loom tests the driving protocol only"))]
     pub(crate) fn new(client: SocketAddr) -> Self {
         Self {
             client,

@@ -1,7 +1,6 @@
 //! The guard: drives while no thread or task waits.
 
-use super::seat::{Kick, Look, NEVER_NS, Seat, Tenure};
-use super::sync::{AtomicBool, Ordering};
+use super::seat::{Look, NEVER_NS, Tenure};
 use super::wait::{Host, Sleeper};
 
 /// How often the guard looks whether the seat was left while a message is half sent or half
@@ -15,30 +14,6 @@ pub(crate) const LONG_TICK_NS: u64 = 10_000_000;
 /// How often it looks whether a task that has the seat still does its duty: its runtime may not be
 /// running, or a task of it may not return.
 pub(crate) const REST_NS: u64 = 100_000_000;
-
-/// The guard's note that operations were added for later since it looked. While it stands the guard
-/// looks again after a short tick, so that only the first of a batch must kick it.
-#[derive(Debug)]
-pub(crate) struct Batches(AtomicBool);
-
-impl Batches {
-    pub(crate) fn new() -> Self {
-        Self(AtomicBool::new(false))
-    }
-
-    /// An operation was added for later to an empty inbox.
-    pub(crate) fn begin<W: Kick>(&self, seat: &Seat<W>) {
-        if !self.0.swap(true, Ordering::AcqRel) {
-            seat.added_for_later().iter().for_each(Kick::kick);
-        }
-    }
-
-    /// Takes the note. Only for the guard: one who takes it between the guard's flush and the
-    /// guard's own look at it leaves what was added meanwhile to a guard that rests.
-    fn take(&self) -> bool {
-        self.0.swap(false, Ordering::AcqRel)
-    }
-}
 
 /// Action after a look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -7,7 +7,8 @@ use std::task::Poll;
 use loom::sync::{Arc, Condvar, Mutex};
 use loom::thread;
 
-use super::guard::{self, Batches};
+use super::batches::Batches;
+use super::guard;
 use super::inbox::{Added, Inbox};
 use super::seat::{Due, Joined, Kick, Kind, NEVER_NS, Seat, Tenure};
 use super::wait::{Host, Sleeper, Spun, Turned, wait};

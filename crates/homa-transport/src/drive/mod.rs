@@ -12,11 +12,12 @@
 //!
 //! What is left to the operating system is in [`parker`] (how a thread sleeps); the endpoint's
 //! core implements [`wait::Host`]. The guard thread ([`guard`]) takes a seat that was left empty,
-//! and executes operations for later that nobody flushes.
+//! and executes operations for later that nobody flushes; it hears of them by a note ([`batches`]).
 //!
 //! Check them with
 //! `RUSTFLAGS="--cfg loom" cargo test -p homa-transport --no-default-features --lib --release`.
 
+pub(crate) mod batches;
 pub(crate) mod guard;
 pub(crate) mod inbox;
 #[cfg(not(loom))]

@@ -2,7 +2,7 @@
 
 use std::task::Poll;
 
-use super::guard::Batches;
+use super::batches::Batches;
 use super::seat::{Blocked, Joined, Kick, Kind, NEVER_NS, Seat, Tenure};
 
 /// The object that is driven: an endpoint's core, or a model of it in tests.

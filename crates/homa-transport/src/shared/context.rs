@@ -9,7 +9,7 @@ use homa_io::{Message, ShardView};
 
 use super::accept::Queued;
 use super::facts::Facts;
-use super::frame::Malformed;
+use super::frame::{Malformed, length_u32};
 use super::registry::{Entry, Registry};
 use super::rooms::Rooms;
 use super::rpc::{Content, EarlyResponse, Role, Rpc, RpcState};
@@ -292,9 +292,4 @@ impl Context<'_> {
     pub(crate) fn refuse(&mut self, rpc: &Rpc, why: FailReason, shard: &mut ShardView<'_>) {
         self.end(rpc, why, CallErrorKind::Closed, shard);
     }
-}
-
-/// A length that the engine has already limited to 2^30.
-pub(crate) fn length_u32(length: usize) -> u32 {
-    u32::try_from(length).unwrap_or(u32::MAX)
 }

@@ -20,7 +20,7 @@ use super::rooms::Rooms;
 use super::spin::SpinBudget;
 use super::task_slot::TaskSlot;
 use super::wakes::Wakes;
-use crate::drive::guard::Batches;
+use crate::drive::batches::Batches;
 use crate::drive::inbox::{Added, Inbox};
 use crate::drive::parker::Parker;
 use crate::drive::seat::{NEVER_NS, Seat};

@@ -49,6 +49,11 @@ pub(crate) enum Leg {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Malformed;
 
+/// A length that the engine has already limited to 2^30.
+pub(crate) fn length_u32(length: usize) -> u32 {
+    u32::try_from(length).unwrap_or(u32::MAX)
+}
+
 impl Frame {
     /// Whether a message cannot do without it.
     pub(crate) fn is_needed(&self) -> bool {

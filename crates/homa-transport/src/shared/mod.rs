@@ -8,8 +8,9 @@
 //!   [`alarms`], who is to be woken in [`wakes`];
 //! * [`frame`]: what a message says besides its body; [`singles`]: the two RPCs of a call that goes
 //!   both ways at once;
-//! * [`rpc`]: state of an RPC that its user shares with the thread that drives; [`accept`]:
-//!   requests for those that accept; [`rooms`] has all limits of an endpoint;
+//! * [`rpc`]: state of an RPC that its user shares with the thread that drives; [`set`]: calls that
+//!   share one such state, which are handed over together, with their other half behind the lock in
+//!   [`sets`]; [`accept`]: requests for those that accept; [`rooms`] has all limits of an endpoint;
 //! * what happens under the lock: [`ops`] go in, messages are handed over in [`send`], [`events`]
 //!   come out, of the RPCs of the [`registry`], all in a [`context`];
 //! * [`core`](self::core): inbox and seat around the shard, which is behind its lock in [`locked`],

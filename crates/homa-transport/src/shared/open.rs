@@ -16,10 +16,9 @@ use homa_sys::random_bytes;
 
 use super::accept::{AcceptQueue, ServingMode};
 use super::alarms::Alarms;
-use super::context::length_u32;
 use super::core::Core;
 use super::facts::Facts;
-use super::frame::FRAME_BYTES_MAX;
+use super::frame::{FRAME_BYTES_MAX, length_u32};
 use super::guard_thread::GuardThread;
 use super::handle::Handle;
 use super::lifecycle::Lifecycle;

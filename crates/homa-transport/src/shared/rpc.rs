@@ -10,8 +10,7 @@ use bytes::Bytes;
 use homa_core::RpcKey;
 use homa_io::{Body, Message, Metadata};
 
-use super::context::length_u32;
-use super::frame::{Frame, Leg, Malformed};
+use super::frame::{Frame, Leg, Malformed, length_u32};
 use super::room::Charge;
 use super::set::{CallQueue, Finished};
 use super::wakes::Wakes;

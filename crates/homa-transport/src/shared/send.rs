@@ -6,8 +6,7 @@ use bytes::Bytes;
 use homa_core::{Instant, Path, RequestOptions, ResponseOptions, RpcKey, SendError};
 use homa_io::{Body, ShardView};
 
-use super::context::length_u32;
-use super::frame::{Frame, Leg};
+use super::frame::{Frame, Leg, length_u32};
 use super::rpc::Content;
 
 /// Begins a call.

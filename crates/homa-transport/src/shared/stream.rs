@@ -7,7 +7,7 @@ use std::task::{Poll, Waker};
 use bytes::Bytes;
 use homa_io::{Message, Metadata};
 
-use super::context::length_u32;
+use super::frame::length_u32;
 use super::handle::{Handle, HasHandle};
 use super::ops::Operation;
 use super::rpc::{Role, Rpc, RpcState};
