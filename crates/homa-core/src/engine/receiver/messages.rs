@@ -85,7 +85,6 @@ impl Receiver {
         let length = rpc.rx.length();
         let is_usual = rpc.rx.granted == length
             && !rpc.rx.streaming
-            && !rpc.rx.is_open()
             && peer.is_some_and(|peer| !needs_validation(rpc, peer));
         if !is_usual || !self.memory.reserve(rpc, length) {
             return false;
