@@ -1,8 +1,8 @@
 //! What random worlds on the virtual network have found, each as the smallest case.
 
 use crate::harness::*;
-use homa_core::{Config, Event, FailReason, Received, RpcKey, TransmitError};
-use homa_wire::{Ack, Body, Grant, Header, Reason};
+use homa_core::{Config, Event, FailReason, Received, RequestOptions, RpcKey, TransmitError};
+use homa_wire::{Ack, Body, Common, Extension, Grant, Header, Reason};
 
 fn solo() -> Solo {
     Solo::new(Config::default())
@@ -421,4 +421,25 @@ fn a_client_that_says_that_it_is_busy_is_asked_ever_more_rarely() {
     let pauses: Vec<i32> = last_sent.windows(2).map(|two| two[1] - two[0]).collect();
     assert!(pauses.len() > 4 && pauses.is_sorted(), "{pauses:?}");
     assert!(pauses.last() >= Some(&600), "{pauses:?}");
+}
+
+#[test]
+fn the_rest_of_a_request_names_the_incarnation_that_got_its_beginning() {
+    let (mut solo, server) = (solo(), address(9, 900));
+    let (_, id, _) = solo.called(server, 100);
+    let _ = solo.data(server, id, 10, (0, 10));
+    let options = RequestOptions { streaming_body: true, ..RequestOptions::default() };
+    let rpc = solo.call_with(server, 3000, options).unwrap();
+    let mut supply = |solo: &mut Solo, upto| -> Vec<u32> {
+        solo.engine.supply(solo.now(), rpc, upto).unwrap();
+        let sent = solo.drain();
+        sent.iter().filter_map(|sent| Some(sent.data()?.echo)).collect()
+    };
+    assert_eq!(supply(&mut solo, 1000), [THEIRS]);
+    // It starts anew and says so.
+    let common = Common::control(server.port(), PORT, id | 1 << 40).with_native_profile(THEIRS + 1);
+    let echo = Extension { echo: solo.ours(server), ..Extension::default() };
+    let _ = solo.header(server, &Header { common, body: Body::Busy, extension: Some(echo) }, 0);
+    assert_eq!(supply(&mut solo, 2000), [THEIRS], "the other one must not take it for a request");
+    assert_eq!(solo.called(server, 10).2.last().unwrap().data().unwrap().echo, THEIRS + 1);
 }

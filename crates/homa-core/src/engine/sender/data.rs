@@ -305,8 +305,9 @@ fn data_header(rpc: &Rpc, peer: &mut Peer, range: (u32, u32), again: bool, now: 
         flags,
         echo: match (profile, rpc.is_client()) {
             (Profile::Linux, _) => 0,
-            (Profile::Native, true) => peer.incarnation(),
-            (Profile::Native, false) => rpc.peer_incarnation,
+            // The one that got the beginning, if it was known: another one has to refuse the rest.
+            (Profile::Native, true) if rpc.peer_incarnation == 0 => peer.incarnation(),
+            (Profile::Native, _) => rpc.peer_incarnation,
         },
         seg_offset: range.0,
     };
