@@ -470,7 +470,7 @@ impl Ledger {
     /// The client does not wait any more, or its host has ended, or is cut off for a while.
     pub(crate) fn may_be_cancelled(&self, call: u32, server: Life) -> bool {
         let Some(record) = self.records.get(&call) else { return false };
-        let Some((client, begun_ns)) = record.begun else { return false };
+        let Some((client, _)) = record.begun else { return false };
         let ended = |life: Life| {
             self.lives
                 .get(&life)
@@ -479,13 +479,18 @@ impl Ledger {
         let own_max = self.plan.hosts[client.host].message_max;
         let refuses = |plan: &Call| plan.response_bytes() > own_max;
         let timed_out = self.plans.get(&call).is_some_and(|plan| plan.timeout_ns.is_some());
-        let _ = begun_ns;
+        // It has failed as *restarted*, and its user has not looked.
+        let looks_later = |plan: &Call| match plan.style {
+            Style::BothWays(ways) => self.plan.age_ns == 0 && ways.later_ns > 0,
+            _ => false,
+        };
         record.ended.is_some()
             || record.gave_up
             || record.writer_dropped
             || ended(client)
             || ended(server)
             || timed_out
+            || self.plans.get(&call).is_some_and(looks_later)
             || self.plans.get(&call).is_some_and(refuses)
             || self.plans.get(&call).is_some_and(|plan| self.may_lose_a_half(plan, server))
             || self.plan.is_harsh()
