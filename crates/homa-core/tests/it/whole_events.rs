@@ -1,7 +1,7 @@
 //! What happens to a short message at once is told by one event.
 
 use crate::harness::*;
-use homa_core::{Config, Event, FailReason, RpcError, RpcKey};
+use homa_core::{Config, DropReason, Event, FailReason, PortOptions, Received, RpcError, RpcKey};
 use homa_wire::{Body, Reason};
 
 /// The next event that is not about a peer.
@@ -49,6 +49,46 @@ fn a_request_that_was_over_before_it_was_told_is_not_told_as_a_whole() {
     let _ = solo.control(client, 2, Body::RpcUnknown, Reason::Cancelled, 0);
     assert!(matches!(next(&mut solo), Some(Event::Ended { .. })));
     assert_eq!(next(&mut solo), None);
+}
+
+#[test]
+fn a_packet_with_padding_behind_the_end_of_a_message_is_a_part_of_it() {
+    let mut solo = Solo::new(Config::default());
+    let client = address(9, 900);
+    // As many bytes as the whole message has, of which only the first half are of it.
+    let header = solo.data_header(client, 2, 100, 50);
+    let Received::Place(placed) = solo.header(client, &header, 100) else { panic!("it is taken") };
+    assert_eq!((placed.offset, placed.packet.len()), (50, 50));
+    assert!(matches!(next(&mut solo), Some(Event::RequestStarted { .. })));
+    assert_eq!(next(&mut solo), None, "its beginning is missing");
+    let _ = solo.data(client, 2, 100, (0, 50));
+    assert!(matches!(next(&mut solo), Some(Event::RequestArrived { .. })));
+}
+
+#[test]
+fn a_request_that_comes_as_a_whole_is_there_once() {
+    let mut solo = Solo::new(Config::default());
+    let client = address(9, 900);
+    solo.message(client, 2, 1000);
+    let again = solo.data(client, 2, 1000, (0, 1000));
+    assert_eq!(again, Received::Dropped(DropReason::Duplicate));
+    assert!(matches!(next(&mut solo), Some(Event::RequestWhole { .. })));
+    assert_eq!(next(&mut solo), None);
+}
+
+#[test]
+fn a_request_that_is_read_as_a_stream_makes_progress_as_a_whole() {
+    let mut solo = Solo::new(Config::default());
+    solo.engine.close_port(solo.now(), PORT);
+    let streaming = PortOptions::SERVE.with_streaming_requests();
+    solo.engine.bind_port(PORT, streaming).unwrap();
+    solo.message(address(9, 900), 2, 1000);
+    let told: Vec<_> = std::iter::from_fn(|| next(&mut solo)).collect();
+    let progress = |event: &Event| {
+        matches!(event, Event::BodyProgress { contiguous_upto: 1000, length: 1000, .. })
+    };
+    assert!(told.iter().any(progress), "{told:?}");
+    assert!(matches!(told.last(), Some(Event::RequestArrived { .. })), "{told:?}");
 }
 
 /// A call that is answered by 300 bytes; its events are still to come.

@@ -115,7 +115,7 @@ fn start(
 }
 
 fn start_members(queue: Arc<CallQueue>, shard: &mut ShardView<'_>, context: &mut Context<'_>) {
-    let (set, mut starting) = context.registry.sets.take_starting(queue);
+    let Some((set, mut starting)) = context.registry.sets.take_starting(queue) else { return };
     for Member { id, server, body, options, charge } in starting.drain(..) {
         let begun = send::request(context.path_to(server), Content::Whole(body), options, shard);
         let sets = &mut context.registry.sets;

@@ -54,32 +54,34 @@ fn place_of(id: u64) -> usize {
 }
 
 impl Sets {
-    /// Members of a set that are to start, and the set's place; to be given back empty.
-    pub(crate) fn take_starting(&mut self, queue: Arc<CallQueue>) -> (u32, Vec<Member>) {
-        let mut starting = std::mem::take(&mut self.starting);
-        queue.take_starting(&mut starting);
-        if starting.is_empty() {
-            return (u32::MAX, starting);
+    /// Members of a set that are to start, if there are any, and the set's place. They are to be
+    /// given back empty.
+    pub(crate) fn take_starting(&mut self, queue: Arc<CallQueue>) -> Option<(u32, Vec<Member>)> {
+        queue.take_starting(&mut self.starting);
+        if self.starting.is_empty() {
+            return None;
         }
-        let set = self.find(&queue).unwrap_or_else(|| {
-            let set = self.free.pop().unwrap_or_else(|| {
-                self.places.push(Set::default());
-                u32::try_from(self.places.len() - 1).unwrap_or(u32::MAX)
-            });
-            queue.set_place(set);
-            if let Some(entry) = self.places.get_mut(set as usize) {
-                entry.queue = Some(queue);
-            }
-            set
-        });
-        if let Some(entry) = self.places.get_mut(set as usize) {
-            entry.under_way += starting.len();
-        }
-        (set, starting)
+        let set = self.find(&queue).unwrap_or_else(|| self.add(queue));
+        let starting = std::mem::take(&mut self.starting);
+        self.places.get_mut(set as usize)?.under_way += starting.len();
+        Some((set, starting))
     }
 
     pub(crate) fn give_back_starting(&mut self, starting: Vec<Member>) {
         self.starting = starting;
+    }
+
+    /// Gives a set a place.
+    fn add(&mut self, queue: Arc<CallQueue>) -> u32 {
+        let set = self.free.pop().unwrap_or_else(|| {
+            self.places.push(Set::default());
+            u32::try_from(self.places.len() - 1).unwrap_or(u32::MAX)
+        });
+        queue.set_place(set);
+        if let Some(entry) = self.places.get_mut(set as usize) {
+            entry.queue = Some(queue);
+        }
+        set
     }
 
     /// The place of a set that has members under way.
