@@ -430,7 +430,7 @@ fn the_rest_of_a_request_names_the_incarnation_that_got_its_beginning() {
     let _ = solo.data(server, id, 10, (0, 10));
     let options = RequestOptions { streaming_body: true, ..RequestOptions::default() };
     let rpc = solo.call_with(server, 3000, options).unwrap();
-    let mut supply = |solo: &mut Solo, upto| -> Vec<u32> {
+    let supply = |solo: &mut Solo, upto| -> Vec<u32> {
         solo.engine.supply(solo.now(), rpc, upto).unwrap();
         let sent = solo.drain();
         sent.iter().filter_map(|sent| Some(sent.data()?.echo)).collect()
