@@ -292,7 +292,7 @@ impl<D: SocketDriver> XdpDriver<D> {
         let XdpParts { rings, netlink, monitor, home, epoll, config } = parts;
         Self {
             capacity: capacity(&rings),
-            may_be_partial: watch::is_virtual(&rings.interface.name),
+            may_be_partial: rings.interface.kind.is_some(),
             rings: Some(rings),
             lost: None,
             epoll,

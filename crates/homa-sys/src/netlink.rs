@@ -48,8 +48,10 @@ pub struct Interface {
     pub mac: Option<[u8; 6]>,
     /// Longest packet that it takes, in bytes.
     pub mtu: u32,
-    /// Queues that packets come by.
+    /// Queues that packets come by, at most: fewer may be in use.
     pub rx_queues: u32,
+    /// Kind of an interface that has no card behind it, such as `veth`, as far as it has one.
+    pub kind: Option<String>,
     /// It is switched on.
     pub is_up: bool,
     /// It leads to this host itself.

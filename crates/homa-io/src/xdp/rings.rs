@@ -9,6 +9,8 @@ use homa_sys::xdp::{
     AttachMode, BindMode, HEADROOM_BYTES, XdpFilter, XdpSocketConfig, check_kernel,
 };
 
+use homa_sys::xdp::XdpError as Unusable;
+
 use super::frame::{ETHERNET_BYTES, Form};
 use super::{XdpConfig, XdpError};
 
@@ -19,6 +21,9 @@ const TAG_BYTES: usize = 4;
 const FRAME_BYTES_MAX: usize = 4_096;
 /// Frames that a packet may lie in (`MAX_SKB_FRAGS`).
 const FRAMES_PER_PACKET_MAX: usize = 16;
+/// How long a call that drives a queue looks for packets: once. How many it takes.
+const BUSY_POLL_US: u16 = 1;
+const BUSY_POLL_BUDGET: u16 = 64;
 
 /// Filter and sockets of an interface. Dropped, the interface is as it was.
 #[derive(Debug)]
@@ -60,8 +65,12 @@ impl Rings {
         for queue in 0..queues_max {
             let tx_frames = if queue == 0 { socket_config.tx_frames } else { 1 };
             let socket = XdpSocket::open(XdpSocketConfig { tx_frames, ..socket_config })?;
-            if socket.bind(interface.index, queue, copy)? == BindMode::Copy {
-                bound = BindMode::Copy;
+            match socket.bind(interface.index, queue, copy) {
+                Ok(BindMode::ZeroCopy) => {}
+                Ok(BindMode::Copy) => bound = BindMode::Copy,
+                // Cards may have more queues than they use.
+                Err(Unusable::NotSupported { .. }) if queue > 0 => break,
+                Err(error) => return Err(error.into()),
             }
             if config.busy_poll {
                 socket.set_busy_poll(BUSY_POLL_US, BUSY_POLL_BUDGET)?;
@@ -77,10 +86,6 @@ impl Rings {
         Ok(Self { filter, queues, attached, bound, interface, mtu_max, rx_frames })
     }
 }
-
-/// Longest time that a call polls a queue: once.
-const BUSY_POLL_US: u16 = 1;
-const BUSY_POLL_BUDGET: u16 = 64;
 
 /// The frames that packets of `mtu` need, and the longest IP packet that these take.
 fn sizes(mtu: u32, config: &XdpConfig) -> (XdpSocketConfig, u32) {

@@ -2,7 +2,6 @@
 
 use std::io;
 use std::os::fd::AsFd;
-use std::path::Path;
 
 use homa_sys::netlink::Interface;
 use homa_sys::{Epoll, XdpSocket, errno, monotonic_ns};
@@ -100,9 +99,4 @@ pub(super) fn add_queues(epoll: &Epoll, rings: &Rings) -> io::Result<()> {
         epoll.add(queue.as_fd(), token, true, false)?;
     }
     Ok(())
-}
-
-/// Whether an interface has no card behind it.
-pub(super) fn is_virtual(name: &str) -> bool {
-    !Path::new("/sys/class/net").join(name).join("device").exists()
 }

@@ -37,6 +37,8 @@ const NUD_PERMANENT: u16 = 0x80;
 const IFLA_ADDRESS: u16 = 1;
 const IFLA_IFNAME: u16 = 3;
 const IFLA_MTU: u16 = 4;
+const IFLA_LINKINFO: u16 = 18;
+const IFLA_INFO_KIND: u16 = 1;
 const IFLA_NUM_RX_QUEUES: u16 = 32;
 const ARPHRD_ETHER: u16 = 1;
 const ARPHRD_LOOPBACK: u16 = 772;
@@ -216,15 +218,17 @@ impl<'a> Message<'a> {
             mac: None,
             mtu: 0,
             rx_queues: 1,
+            kind: None,
             is_up: flags & libc::IFF_UP as u32 != 0,
             is_loopback: hardware == ARPHRD_LOOPBACK,
         };
         for (kind, data) in self.attributes(LINK_BYTES) {
             match kind {
                 IFLA_ADDRESS if hardware == ARPHRD_ETHER => interface.mac = data.try_into().ok(),
-                IFLA_IFNAME => {
-                    let name = data.split(|byte| *byte == 0).next().unwrap_or(&[]);
-                    interface.name = String::from_utf8_lossy(name).into_owned();
+                IFLA_IFNAME => interface.name = text(data),
+                IFLA_LINKINFO => {
+                    let kind = attributes(data).find(|(kind, _)| *kind == IFLA_INFO_KIND);
+                    interface.kind = kind.map(|(_, data)| text(data));
                 }
                 IFLA_MTU => interface.mtu = number(data)?,
                 IFLA_NUM_RX_QUEUES => interface.rx_queues = number(data)?.max(1),
@@ -264,6 +268,12 @@ fn attributes(mut bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
 
 fn number(data: &[u8]) -> Option<u32> {
     array(data, 0).map(u32::from_ne_bytes)
+}
+
+/// Text up to its end.
+fn text(data: &[u8]) -> String {
+    let bytes = data.split(|byte| *byte == 0).next().unwrap_or(&[]);
+    String::from_utf8_lossy(bytes).into_owned()
 }
 
 fn ip(data: &[u8]) -> Option<IpAddr> {
