@@ -81,8 +81,17 @@ pub enum XdpError {
         /// Their names.
         names: Vec<String>,
     },
-    /// The card's driver knows no XDP, and only that was wanted: the generic form saves little.
-    #[error("the driver of {name} knows no XDP")]
+    /// There is a virtual interface that stands on others (bridge, bond, VLAN, tunnel): use one that
+    /// it stands on if that has the endpoint's address, or sockets.
+    #[error("{name} is a virtual interface that AF_XDP is not used on: only cards and veth are")]
+    #[non_exhaustive]
+    Virtual {
+        /// Its name.
+        name: String,
+    },
+    /// The interface's driver cannot have the filter, and only that was wanted, or the interface is
+    /// virtual, where datagrams are joined before they come to the network stack. Use sockets.
+    #[error("the driver of {name} cannot have an XDP program")]
     #[non_exhaustive]
     OnlyGeneric {
         /// Name of the interface.
@@ -161,7 +170,7 @@ impl XdpConfig {
     }
 
     /// Puts the filter into the network stack even where the card's driver could have it. Default
-    /// no.
+    /// no. It is refused on virtual interfaces ([`XdpError::OnlyGeneric`]).
     #[must_use]
     pub fn generic(mut self, on: bool) -> Self {
         self.generic = on;

@@ -2,6 +2,8 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::thread;
+use std::time::Duration;
 
 use homa_sys::XdpSocket;
 use homa_sys::netlink::{Interface, Netlink};
@@ -21,6 +23,11 @@ const TAG_BYTES: usize = 4;
 const FRAME_BYTES_MAX: usize = 4_096;
 /// Frames that a packet may lie in (`MAX_SKB_FRAGS`).
 const FRAMES_PER_PACKET_MAX: usize = 16;
+/// The kind of virtual interface whose packets come as over a wire, once a filter is there.
+const VETH: &str = "veth";
+/// Times that a queue is tried that somebody has, and pauses between these: half a second.
+const BIND_ATTEMPTS_MAX: u32 = 250;
+const BETWEEN_ATTEMPTS: Duration = Duration::from_millis(2);
 /// How long a call that drives a queue looks for packets: once. How many it takes.
 const BUSY_POLL_US: u16 = 1;
 const BUSY_POLL_BUDGET: u16 = 64;
@@ -56,7 +63,9 @@ impl Rings {
         // Without a socket it redirects nothing. It comes first: some drivers want it there before
         // their queues are given away, and it tells best that somebody else is there.
         let attached = filter.attach(interface.index, !config.generic)?;
-        if attached == AttachMode::Generic && config.native_only {
+        // A virtual interface hands the network stack several datagrams of the local kernel as one.
+        let native_only = config.native_only || interface.kind.is_some();
+        if attached == AttachMode::Generic && native_only {
             return Err(XdpError::OnlyGeneric { name: interface.name });
         }
         let copy = config.copy || attached == AttachMode::Generic;
@@ -65,7 +74,7 @@ impl Rings {
         for queue in 0..queues_max {
             let tx_frames = if queue == 0 { socket_config.tx_frames } else { 1 };
             let socket = XdpSocket::open(XdpSocketConfig { tx_frames, ..socket_config })?;
-            match socket.bind(interface.index, queue, copy) {
+            match bind(&socket, interface.index, queue, copy) {
                 Ok(BindMode::ZeroCopy) => {}
                 Ok(BindMode::Copy) => bound = BindMode::Copy,
                 // Cards may have more queues than they use.
@@ -85,6 +94,17 @@ impl Rings {
         let rx_frames = socket_config.rx_frames;
         Ok(Self { filter, queues, attached, bound, interface, mtu_max, rx_frames })
     }
+}
+
+/// Binds a socket. A queue whose socket was closed is free a moment later: that is waited for.
+fn bind(socket: &XdpSocket, interface: u32, queue: u32, copy: bool) -> Result<BindMode, Unusable> {
+    for _ in 0..BIND_ATTEMPTS_MAX {
+        match socket.bind(interface, queue, copy) {
+            Err(Unusable::QueueBusy { .. }) => thread::sleep(BETWEEN_ATTEMPTS),
+            result => return result,
+        }
+    }
+    socket.bind(interface, queue, copy)
 }
 
 /// The frames that packets of `mtu` need, and the longest IP packet that these take.
@@ -139,10 +159,11 @@ pub(super) fn choose(
         let of_address = interfaces.into_iter().find(|one| Some(one.index) == index);
         of_address.ok_or(XdpError::NoEthernet)?
     };
-    if chosen.mac.is_none() {
-        return Err(XdpError::NotEthernet { name: chosen.name });
+    match chosen.kind.as_deref() {
+        _ if chosen.mac.is_none() => Err(XdpError::NotEthernet { name: chosen.name }),
+        None | Some(VETH) => Ok(chosen),
+        Some(_) => Err(XdpError::Virtual { name: chosen.name }),
     }
-    Ok(chosen)
 }
 
 /// The addresses whose packets an endpoint at `local` takes: packets for another host that pass
