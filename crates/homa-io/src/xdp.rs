@@ -97,6 +97,9 @@ pub enum XdpError {
         /// Name of the interface.
         name: String,
     },
+    /// Packets that look like TCP segments go through sockets only.
+    #[error("packets that look like TCP segments go through sockets only")]
+    TcpForm,
     /// The system refused something else.
     #[error(transparent)]
     System(#[from] io::Error),
