@@ -358,6 +358,20 @@ impl<D: SocketDriver> XdpDriver<D> {
     }
 }
 
+/// The name of the interface that a driver at `local` would use, as far as can be told without
+/// putting anything there: whether its driver takes the filter is not.
+///
+/// # Errors
+/// Why there would be none.
+pub fn probe(local: SocketAddr, config: &XdpConfig) -> Result<String, XdpError> {
+    let interface = rings::choose(&mut Netlink::new()?, local, config.interface.as_deref())?;
+    rings::rehearse()?;
+    if interface.has_xdp {
+        return Err(homa_sys::xdp::XdpError::InterfaceBusy.into());
+    }
+    Ok(interface.name)
+}
+
 fn form_of(carriage: Carriage) -> Form {
     if carriage == Carriage::Ip { Form::Ip } else { Form::Udp }
 }

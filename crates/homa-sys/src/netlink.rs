@@ -52,6 +52,8 @@ pub struct Interface {
     pub rx_queues: u32,
     /// Kind of an interface that has no card behind it, such as `veth`, as far as it has one.
     pub kind: Option<String>,
+    /// An XDP program is there.
+    pub has_xdp: bool,
     /// It is switched on.
     pub is_up: bool,
     /// It leads to this host itself.

@@ -96,6 +96,15 @@ impl Rings {
     }
 }
 
+/// Does what needs privileges, but nothing at any interface.
+pub(super) fn rehearse() -> Result<(), XdpError> {
+    check_kernel()?;
+    let (config, _) = sizes(1_500, &XdpConfig::default());
+    XdpFilter::new(Form::Udp.protocol(), 1, 1, false)?;
+    XdpSocket::open(config)?;
+    Ok(())
+}
+
 /// Binds a socket. A queue whose socket was closed is free a moment later: that is waited for.
 fn bind(socket: &XdpSocket, interface: u32, queue: u32, copy: bool) -> Result<BindMode, Unusable> {
     for _ in 0..BIND_ATTEMPTS_MAX {

@@ -323,7 +323,11 @@ fn report(driver: &mut XdpDriver<UdpDriver>) -> (homa_core::IcmpKind, SocketAddr
 #[test]
 fn a_second_filter_or_socket_at_the_same_place_is_refused() {
     let Some(pair) = Pair::new("mtu 1500") else { return };
+    let would_use = || within(&pair.left, || probe(at("::"), &XdpConfig::default()));
+    assert_eq!(would_use().unwrap(), "homa0");
     let left = pair.left();
+    let busy = would_use();
+    assert!(matches!(busy, Err(XdpError::Unusable(Unusable::InterfaceBusy))), "{busy:?}");
     let address = "[::]:4001";
     let second = open(&pair.left, address, &XdpConfig::default());
     assert!(matches!(second, Err(XdpError::Unusable(Unusable::InterfaceBusy))), "{second:?}");

@@ -39,6 +39,8 @@ const IFLA_IFNAME: u16 = 3;
 const IFLA_MTU: u16 = 4;
 const IFLA_LINKINFO: u16 = 18;
 const IFLA_INFO_KIND: u16 = 1;
+const IFLA_XDP: u16 = 43;
+const IFLA_XDP_ATTACHED: u16 = 2;
 const IFLA_NUM_RX_QUEUES: u16 = 32;
 const ARPHRD_ETHER: u16 = 1;
 const ARPHRD_LOOPBACK: u16 = 772;
@@ -219,6 +221,7 @@ impl<'a> Message<'a> {
             mtu: 0,
             rx_queues: 1,
             kind: None,
+            has_xdp: false,
             is_up: flags & libc::IFF_UP as u32 != 0,
             is_loopback: hardware == ARPHRD_LOOPBACK,
         };
@@ -229,6 +232,11 @@ impl<'a> Message<'a> {
                 IFLA_LINKINFO => {
                     let kind = attributes(data).find(|(kind, _)| *kind == IFLA_INFO_KIND);
                     interface.kind = kind.map(|(_, data)| text(data));
+                }
+                IFLA_XDP => {
+                    let mut how = attributes(data);
+                    interface.has_xdp =
+                        how.any(|(kind, data)| kind == IFLA_XDP_ATTACHED && data != [0]);
                 }
                 IFLA_MTU => interface.mtu = number(data)?,
                 IFLA_NUM_RX_QUEUES => interface.rx_queues = number(data)?.max(1),
