@@ -400,8 +400,10 @@ impl<D: SocketDriver> Driver for XdpDriver<D> {
         payloads: &impl Payloads,
     ) -> Result<(), Unsent> {
         match self.way(&transmit.path) {
-            Way::Rings(hop) => self.send_segments(&hop, transmit, segments, payloads),
-            Way::Sockets => {
+            Way::Rings(hop) if !self.hops.takes_doubt() => {
+                self.send_segments(&hop, transmit, segments, payloads)
+            }
+            _ => {
                 self.stats.socket_sends += 1;
                 // What the network says to it is fetched there.
                 self.looks.expect_sockets();

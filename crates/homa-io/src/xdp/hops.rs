@@ -34,9 +34,6 @@ pub(super) struct Hop {
     pub(super) headers: Headers,
     /// Longest IP packet in bytes.
     pub(super) mtu: u32,
-    /// The kernel has not heard from the neighbour for long: a packet through the sockets has it
-    /// ask.
-    is_doubtful: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -51,6 +48,9 @@ struct Known {
     key: Key,
     way: Way,
     until_ns: u64,
+    /// The kernel has not heard from the neighbour for long: a packet through the sockets has it
+    /// ask.
+    is_doubtful: bool,
 }
 
 /// The ways remembered.
@@ -96,12 +96,20 @@ impl Hops {
             }
         }
         *lookups += 1;
-        let way = self.look_up(&key, netlink, rings);
-        self.remember(place, key, way, now_ns);
-        match way {
-            Way::Rings(hop) if hop.is_doubtful => Way::Sockets,
-            way => way,
-        }
+        let found = self.through_rings(&key, netlink, rings);
+        let (way, believed_ns, is_doubtful) = match found {
+            Some((hop, is_doubtful)) => (Way::Rings(hop), BELIEVED_NS, is_doubtful),
+            None => (Way::Sockets, UNRESOLVED_NS, false),
+        };
+        self.remember(place, Known { key, way, until_ns: now_ns + believed_ns, is_doubtful });
+        way
+    }
+
+    /// Whether a packet along the way asked for last has to go through the sockets so that the
+    /// kernel asks for the neighbour: one of them, after each look-up that found it doubtful.
+    #[inline]
+    pub(super) fn takes_doubt(&mut self) -> bool {
+        self.known.get_mut(self.last).is_some_and(|known| std::mem::take(&mut known.is_doubtful))
     }
 
     fn key(&self, path: &Path) -> Key {
@@ -120,12 +128,14 @@ impl Hops {
         Key { to: SocketAddr::new(to_ip, to.port()), from, interface }
     }
 
-    fn look_up(&self, key: &Key, netlink: &mut Netlink, rings: &Rings) -> Way {
-        self.through_rings(key, netlink, rings).map_or(Way::Sockets, Way::Rings)
-    }
-
-    /// `None` if there is no such way, for whatever reason: the sockets know, and say.
-    fn through_rings(&self, key: &Key, netlink: &mut Netlink, rings: &Rings) -> Option<Hop> {
+    /// The next hop, and whether the neighbour is doubtful. `None` if there is no such way, for
+    /// whatever reason: the sockets know, and say.
+    fn through_rings(
+        &self,
+        key: &Key,
+        netlink: &mut Netlink,
+        rings: &Rings,
+    ) -> Option<(Hop, bool)> {
         let to = key.to.ip();
         let route = netlink.route(to, key.from, key.interface).ok()?;
         let interface = &rings.interface;
@@ -142,23 +152,19 @@ impl Hops {
         };
         let mtu = route.mtu.unwrap_or(u32::MAX).min(interface.mtu).min(rings.mtu_max);
         let headers = Headers::new(&ends, self.form)?;
-        Some(Hop { headers, mtu, is_doubtful: !neighbour.is_confirmed })
+        Some((Hop { headers, mtu }, !neighbour.is_confirmed))
     }
 
-    fn remember(&mut self, place: Option<usize>, key: Key, way: Way, now_ns: u64) {
-        let believed_ns = match way {
-            Way::Rings(_) => BELIEVED_NS,
-            Way::Sockets => UNRESOLVED_NS,
-        };
-        let known = Known { key, way, until_ns: now_ns + believed_ns };
-        if let Some(place) = place.and_then(|place| self.known.get_mut(place)) {
-            *place = known;
+    fn remember(&mut self, place: Option<usize>, known: Known) {
+        if let Some(old) = place.and_then(|place| self.known.get_mut(place)) {
+            *old = known;
+            self.last = place.unwrap_or(0);
             return;
         }
         if self.known.len() >= REMEMBERED_MAX {
             self.forget();
         }
-        self.places.insert(key, self.known.len());
+        self.places.insert(known.key, self.known.len());
         self.last = self.known.len();
         self.known.push(known);
     }

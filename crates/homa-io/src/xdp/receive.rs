@@ -52,13 +52,12 @@ impl Looks {
     /// The interface did not do what it should.
     pub(super) fn suspect(&mut self) {
         self.examination_due = true;
-        self.until = 0;
     }
 
     /// Whether this call looks.
     fn is_due(&mut self) -> bool {
         self.until = self.until.saturating_sub(1);
-        self.until == 0
+        self.until == 0 || self.examination_due
     }
 
     /// A look did or did not find anything.

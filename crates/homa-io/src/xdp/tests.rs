@@ -412,10 +412,9 @@ fn garbage_is_counted_and_ignored() {
 
 /// A frame with a datagram of 100 bytes to the left.
 fn good_frame(right: &mut XdpDriver<UdpDriver>) -> Vec<u8> {
-    // The first look may leave a packet to the kernel.
-    let ways = [right.way(&path(at(LEFT[0]))), right.way(&path(at(LEFT[0])))];
-    let Way::Rings(hop) = ways[1] else {
-        panic!("{ways:?}");
+    let way = right.way(&path(at(LEFT[0])));
+    let Way::Rings(hop) = way else {
+        panic!("{way:?}");
     };
     let packet = [9; 100];
     let mut frame = vec![0; hop.headers.len()];
@@ -451,7 +450,10 @@ fn an_interface_that_goes_away_leaves_the_sockets() {
         let mut fds = [PollFd::new(fd, true, false)];
         assert_eq!(poll_fds(&mut fds, Some(Duration::from_millis(30))).unwrap(), 0);
     }
-    // This host itself is still reached.
+    // This host itself is still reached, and other changes do not wake anybody.
+    within(&pair.left, || ip("link add other type veth peer name another")).unwrap();
+    let mut fds = [PollFd::new(left.readable().unwrap(), true, false)];
+    assert_eq!(poll_fds(&mut fds, Some(Duration::from_millis(30))).unwrap(), 0);
     send(&mut left, at("127.0.0.1"), &[segment(0..50)]).unwrap();
     receive(&mut left, 1);
 }
@@ -644,4 +646,28 @@ fn a_process_that_is_killed_leaves_the_interface_as_it_was() {
         assert!(Instant::now() < until, "the queue stayed");
         std::thread::sleep(Duration::from_millis(5));
     }
+}
+
+#[test]
+fn a_neighbour_not_heard_of_for_long_is_asked_for_by_the_kernel() {
+    let Some(pair) = Pair::new("mtu 1500") else { return };
+    let (mut left, mut right) = (pair.left(), pair.right());
+    introduce(&mut left, &mut right);
+    let entry = within(&pair.right, || {
+        let link = Netlink::new().unwrap().interfaces().unwrap();
+        link.iter().find(|one| one.name == "homa1").unwrap().mac.unwrap()
+    });
+    let mac = entry.map(|byte| format!("{byte:02x}")).join(":");
+    let stale = format!("neigh replace {} lladdr {mac} nud stale dev homa0", RIGHT[0]);
+    within(&pair.left, || ip(&stale)).unwrap();
+    left.hops.forget();
+    let through =
+        |left: &XdpDriver<UdpDriver>| (left.stats().sent_packets, left.stats().socket_sends);
+    let before = through(&left);
+    for _ in 0..5 {
+        send(&mut left, at(RIGHT[0]), &[segment(0..10)]).unwrap();
+    }
+    receive(&mut right, 5);
+    let after = through(&left);
+    assert_eq!((after.0 - before.0, after.1 - before.1), (4, 1));
 }

@@ -81,6 +81,8 @@ impl<D: SocketDriver> XdpDriver<D> {
         self.dropped_before += self.dropped_at_queues();
         self.rings = None;
         self.lost = Some(why);
+        // News would keep the set readable, and mean nothing any more.
+        let _ = self.epoll.remove(self.monitor.as_fd());
     }
 
     /// Packets dropped at the queues that are open.
