@@ -238,10 +238,8 @@ pub struct XdpPlace {
 #[derive(Debug)]
 pub struct XdpDriver<D> {
     sockets: D,
-    /// `None`: the interface is gone, and the sockets do everything.
-    rings: Option<Rings>,
-    /// Why there are no rings any more.
-    lost: Option<XdpError>,
+    /// Or why there are none any more, and the sockets do everything.
+    rings: Result<Rings, XdpError>,
     epoll: Epoll,
     netlink: Netlink,
     monitor: NetlinkMonitor,
@@ -305,8 +303,7 @@ impl<D: SocketDriver> XdpDriver<D> {
         Self {
             capacity: capacity(&rings),
             may_be_partial: rings.interface.kind.is_some(),
-            rings: Some(rings),
-            lost: None,
+            rings: Ok(rings),
             epoll,
             netlink,
             monitor,
@@ -337,21 +334,17 @@ impl<D: SocketDriver> XdpDriver<D> {
     /// # Errors
     /// Why there are none any more: all packets go through the sockets, and will.
     pub fn place(&self) -> Result<XdpPlace, &XdpError> {
-        match (&self.rings, &self.lost) {
-            (None, Some(error)) => Err(error),
-            (None, None) => Err(&XdpError::NoEthernet),
-            (Some(rings), _) => Ok(XdpPlace {
-                interface: rings.interface.name.clone(),
-                attached: rings.attached,
-                bound: rings.bound,
-                queues: rings.queues.len() as u32,
-            }),
-        }
+        self.rings.as_ref().map(|rings| XdpPlace {
+            interface: rings.interface.name.clone(),
+            attached: rings.attached,
+            bound: rings.bound,
+            queues: rings.queues.len() as u32,
+        })
     }
 
     /// The way along a path, with the rings it may lead through.
     fn way(&mut self, path: &homa_core::Path) -> Way {
-        let Some(rings) = &self.rings else {
+        let Ok(rings) = &self.rings else {
             return Way::Sockets;
         };
         self.hops.way(path, &mut self.netlink, rings, &mut self.stats.route_lookups)
@@ -421,7 +414,7 @@ impl<D: SocketDriver> Driver for XdpDriver<D> {
             carriage: self.sockets.carriage(),
         };
         match (self.way(&path), &self.rings) {
-            (Way::Rings(hop), Some(rings)) => (Some(hop.mtu), link_mbps(rings.interface.index)),
+            (Way::Rings(hop), Ok(rings)) => (Some(hop.mtu), link_mbps(rings.interface.index)),
             _ => self.sockets.path(remote),
         }
     }

@@ -14,18 +14,16 @@ use crate::socket::route::is_link_local;
 
 /// Most packets fetched from a queue by one call.
 const PACKETS_MAX: u32 = 64;
-/// Calls between looks at the sockets at most, each of which is a system call.
-const CALLS_PER_LOOK_MAX: u32 = 16;
+/// Bursts from the rings in a row after which the sockets are looked at all the same.
+const BURSTS_PER_LOOK: u32 = 16;
 /// Descriptors that can be ready at a time; others come the next time.
 const READY_MAX: usize = 8;
 
-/// When sockets and network are looked at.
-#[derive(Debug)]
+/// When sockets and network are looked at: when the rings are empty, and now and then.
+#[derive(Debug, Default)]
 pub(super) struct Looks {
-    /// Calls until then.
-    until: u32,
-    /// Calls from one look to the next: the more, the longer nothing was found.
-    interval: u32,
+    /// Bursts from the rings since the last look.
+    bursts: u32,
     /// The sockets have something to tell, whether or not they are readable.
     sockets_due: bool,
     /// Something may have happened to the interface.
@@ -34,19 +32,10 @@ pub(super) struct Looks {
     pub(super) examined_ns: u64,
 }
 
-impl Default for Looks {
-    fn default() -> Self {
-        let (sockets_due, examination_due) = (false, false);
-        Self { until: 0, interval: 1, sockets_due, examination_due, examined_ns: 0 }
-    }
-}
-
 impl Looks {
-    /// Packets went through the sockets: the next call looks there.
+    /// Packets went through the sockets: the next look asks there.
     pub(super) fn expect_sockets(&mut self) {
         self.sockets_due = true;
-        self.until = 0;
-        self.interval = 1;
     }
 
     /// The interface did not do what it should.
@@ -54,16 +43,10 @@ impl Looks {
         self.examination_due = true;
     }
 
-    /// Whether this call looks.
+    /// Whether to look behind a burst.
     fn is_due(&mut self) -> bool {
-        self.until = self.until.saturating_sub(1);
-        self.until == 0 || self.examination_due
-    }
-
-    /// A look did or did not find anything.
-    fn note(&mut self, found: bool) {
-        self.interval = if found { 1 } else { (self.interval * 2).min(CALLS_PER_LOOK_MAX) };
-        self.until = self.interval;
+        self.bursts += 1;
+        self.bursts >= BURSTS_PER_LOOK
     }
 }
 
@@ -78,20 +61,24 @@ struct Here {
 }
 
 impl<D: SocketDriver> XdpDriver<D> {
-    /// Receives a burst from each queue, and if it is time from the sockets.
+    /// Receives a burst from each queue, or what came another way. Only a call that found the rings
+    /// empty says that nothing is left: it looked everywhere.
     pub(super) fn receive_batch(&mut self, sink: &mut impl PacketSink) -> io::Result<RxStatus> {
-        let Some(mut status) = self.receive_from_rings(sink) else {
-            return self.sockets.receive(sink);
-        };
-        if self.looks.is_due() && self.look(sink)? == RxStatus::More {
-            status = RxStatus::More;
+        match self.receive_from_rings(sink) {
+            None => self.sockets.receive(sink),
+            Some(0) => self.look(sink),
+            Some(_) => {
+                if self.looks.is_due() {
+                    self.look(sink)?;
+                }
+                Ok(RxStatus::More)
+            }
         }
-        Ok(status)
     }
 
-    /// `None` without rings.
-    fn receive_from_rings(&mut self, sink: &mut impl PacketSink) -> Option<RxStatus> {
-        let rings = self.rings.as_mut()?;
+    /// Receives a burst from each queue; says how many packets came. `None` without rings.
+    fn receive_from_rings(&mut self, sink: &mut impl PacketSink) -> Option<u32> {
+        let rings = self.rings.as_mut().ok()?;
         let here = Here {
             form: self.form,
             carriage: self.sockets.carriage(),
@@ -100,17 +87,13 @@ impl<D: SocketDriver> XdpDriver<D> {
             interface: rings.interface.index,
         };
         let stats = &mut self.stats;
-        let (mut status, mut total) = (RxStatus::Drained, 0);
+        let mut packets = 0;
         for queue in &mut rings.queues {
-            let packets = queue.receive(PACKETS_MAX, |frame| here.hand_over(frame, stats, sink));
-            total += packets;
-            if packets == PACKETS_MAX {
-                status = RxStatus::More;
-            }
+            packets += queue.receive(PACKETS_MAX, |frame| here.hand_over(frame, stats, sink));
         }
-        if total > 0 {
+        if packets > 0 {
             stats.receives += 1;
-            return Some(status);
+            return Some(packets);
         }
         stats.empty_looks += 1;
         for queue in &mut rings.queues {
@@ -125,28 +108,33 @@ impl<D: SocketDriver> XdpDriver<D> {
                 self.looks.suspect();
             }
         }
-        Some(status)
+        Some(0)
     }
 
     /// Looks at the sockets and for changes of the network.
     fn look(&mut self, sink: &mut impl PacketSink) -> io::Result<RxStatus> {
         self.stats.socket_looks += 1;
+        self.looks.bursts = 0;
         let mut ready = [Ready::EMPTY; READY_MAX];
         let count = match self.epoll.wait(&mut ready, Some(Duration::ZERO)) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => 0,
             result => result?,
         };
         let mut sockets_due = std::mem::take(&mut self.looks.sockets_due);
+        let mut status = RxStatus::Drained;
         for ready in ready.iter().take(count) {
             match ready.token() {
                 SOCKETS => sockets_due = true,
                 MONITOR => self.looks.examination_due |= self.monitor.take_news(),
+                // They came since.
+                _ if ready.is_readable() => status = RxStatus::More,
                 // Ready, but not with packets: the interface is gone.
-                _ => self.looks.examination_due |= !ready.is_readable(),
+                _ => self.looks.examination_due = true,
             }
         }
-        self.looks.note(sockets_due);
-        let status = if sockets_due { self.sockets.receive(sink)? } else { RxStatus::Drained };
+        if sockets_due && self.sockets.receive(sink)? == RxStatus::More {
+            status = RxStatus::More;
+        }
         if self.looks.examination_due {
             self.examine();
         }
@@ -188,27 +176,5 @@ impl Here {
             dscp: packet.tos >> 2,
             ecn: packet.tos & 3,
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn looks_become_rarer_while_they_find_nothing() {
-        let mut looks = Looks::default();
-        let mut calls_until_look = |found: bool| {
-            let calls = (1..).find(|_| looks.is_due()).unwrap();
-            looks.note(found);
-            calls
-        };
-        let calls: Vec<i32> = (0..7).map(|_| calls_until_look(false)).collect();
-        assert_eq!(calls, [1, 2, 4, 8, 16, 16, 16]);
-        assert_eq!(calls_until_look(true), 16);
-        assert_eq!(calls_until_look(true), 1);
-        looks.note(false);
-        looks.expect_sockets();
-        assert!(looks.is_due());
     }
 }

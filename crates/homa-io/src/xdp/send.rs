@@ -19,7 +19,7 @@ impl<D: SocketDriver> XdpDriver<D> {
         segments: &[Segment],
         payloads: &impl Payloads,
     ) -> Result<(), Unsent> {
-        let queue = self.rings.as_mut().and_then(|rings| rings.queues.first_mut());
+        let queue = self.rings.as_mut().ok().and_then(|rings| rings.queues.first_mut());
         let Some(queue) = queue else {
             self.stats.down += 1;
             return Err(Unsent { first: 0, why: TransmitError::Unreachable });

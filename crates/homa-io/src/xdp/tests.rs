@@ -286,7 +286,10 @@ fn this_host_itself_is_reached_through_the_sockets() {
     for ip in ["127.0.0.1", LEFT[0], LEFT[1]] {
         let segments = equal_segments(5, 1_000);
         send(&mut left, at(ip), &segments).unwrap();
-        assert_arrived(&receive(&mut left, 5), &segments);
+        // Who is told that nothing is left may sleep.
+        let mut sink = Sink::default();
+        while left.receive(&mut sink).unwrap() == RxStatus::More {}
+        assert_arrived(&sink, &segments);
     }
     assert_eq!((left.stats().sent_packets, left.stats().received_packets), (0, 0));
 }

@@ -25,7 +25,7 @@ impl<D: SocketDriver> XdpDriver<D> {
         self.looks.examination_due = false;
         self.stats.changes += 1;
         self.hops.forget();
-        let Some(rings) = &mut self.rings else {
+        let Ok(rings) = &mut self.rings else {
             return;
         };
         match self.netlink.interface(rings.interface.index) {
@@ -48,16 +48,16 @@ impl<D: SocketDriver> XdpDriver<D> {
     fn follow_addresses(&mut self) -> io::Result<()> {
         let addresses = served(&mut self.netlink, self.local)?;
         match &mut self.rings {
-            Some(rings) => rings.filter.set_addresses(&addresses),
-            None => Ok(()),
+            Ok(rings) => rings.filter.set_addresses(&addresses),
+            Err(_) => Ok(()),
         }
     }
 
     /// Sets the rings up anew with frames for another MTU.
     fn reopen(&mut self, interface: Interface) {
         self.dropped_before += self.dropped_at_queues();
-        // An interface takes one filter at a time.
-        self.rings = None;
+        // An interface takes one filter at a time, and a queue one socket: what is here goes first.
+        self.rings = Err(Unusable::InterfaceBusy.into());
         self.stats.reopened += 1;
         let opened = served(&mut self.netlink, self.local).map_err(XdpError::from);
         let opened = opened.and_then(|addresses| {
@@ -70,7 +70,7 @@ impl<D: SocketDriver> XdpDriver<D> {
         match opened {
             Ok(rings) => {
                 self.capacity = capacity(&rings);
-                self.rings = Some(rings);
+                self.rings = Ok(rings);
             }
             Err(error) => self.lose(error),
         }
@@ -79,8 +79,7 @@ impl<D: SocketDriver> XdpDriver<D> {
     /// Goes on with the sockets alone.
     fn lose(&mut self, why: XdpError) {
         self.dropped_before += self.dropped_at_queues();
-        self.rings = None;
-        self.lost = Some(why);
+        self.rings = Err(why);
         // News would keep the set readable, and mean nothing any more.
         let _ = self.epoll.remove(self.monitor.as_fd());
     }
