@@ -181,3 +181,35 @@ fn calls_end_when_the_interface_goes_away() {
         waiting.join().unwrap();
     });
 }
+
+#[test]
+fn tasks_of_a_runtime_wait_for_rings_and_sockets_alike() {
+    let _alone = alone();
+    for carriage in CARRIAGES {
+        let server = server(carriage, DriverChoice::Xdp);
+        let far = client(carriage, DriverChoice::Sockets);
+        let near = at_server(|| settings(carriage, DriverChoice::Sockets).client()).unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let ip = server_ip_of_each_version()[0];
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                runtime.block_on(async {
+                    while let Ok(mut request) = server.accept().await {
+                        let body = request.take_body();
+                        let _ = request.reply(body).await;
+                    }
+                });
+            });
+            let started = Instant::now();
+            for _ in 0..30 {
+                call(&far, SocketAddr::new(ip, PORT), 100);
+                // Through the sockets, which a task that sleeps is woken by as well.
+                call(&near, SocketAddr::new([127, 0, 0, 1].into(), PORT), 100);
+                thread::sleep(Duration::from_millis(2));
+            }
+            // Not by timers that find out later what was missed.
+            assert!(started.elapsed() < common::SOON, "{:?}", started.elapsed());
+            server.close().wait();
+        });
+    }
+}

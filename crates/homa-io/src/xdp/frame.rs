@@ -412,4 +412,29 @@ mod tests {
         };
         assert!(Headers::new(&ends, Form::Udp).is_none());
     }
+
+    #[test]
+    fn arbitrary_bytes_are_no_packet_and_do_not_panic() {
+        let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+        let mut random = || {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            state
+        };
+        let mut accepted = 0;
+        for _ in 0..20_000 {
+            let addresses = if random() % 2 == 0 { V4 } else { V6 };
+            let form = if random() % 2 == 0 { Form::Udp } else { Form::Ip };
+            let mut frame = frame(addresses, form, &packet(4 + random() as usize % 60), 0);
+            for _ in 0..1 + random() % 4 {
+                let at = random() as usize % frame.len();
+                frame[at] = random() as u8;
+            }
+            frame.truncate(random() as usize % (2 * frame.len()));
+            accepted += usize::from(parse(&frame, form, random() % 2 == 0).is_ok());
+        }
+        // Bytes that nothing covers may change.
+        assert!(accepted < 10_000, "{accepted}");
+    }
 }
