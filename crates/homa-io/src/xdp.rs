@@ -81,9 +81,9 @@ pub enum XdpError {
         /// Their names.
         names: Vec<String>,
     },
-    /// There is a virtual interface that stands on others (bridge, bond, VLAN, tunnel): use one that
-    /// it stands on if that has the endpoint's address, or sockets.
-    #[error("{name} is a virtual interface that AF_XDP is not used on: only cards and veth are")]
+    /// The interface stands on others (bridge, bond, VLAN, tunnel): use one of those if it has the
+    /// endpoint's address, or sockets.
+    #[error("{name} is a virtual interface: AF_XDP is used on cards and veth only")]
     #[non_exhaustive]
     Virtual {
         /// Its name.

@@ -1,6 +1,6 @@
 //! Safe, thin wrappers of the Linux system calls that Homa drivers need and that the standard
 //! library does not offer: UDP with segmentation offload, marks per packet and the error queue;
-//! event and timer descriptors; clocks; processors; facts about network interfaces.
+//! event and timer descriptors; clocks; processors; AF_XDP; facts about networks.
 //!
 //! This is the only crate of the project with `unsafe` code. To keep it small, waiting, clocks and
 //! randomness are left to the crate `rustix`, and everything that can be done on plain bytes is:

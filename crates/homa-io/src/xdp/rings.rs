@@ -73,7 +73,12 @@ impl Rings {
         let mut queues = Vec::with_capacity(queues_max as usize);
         for queue in 0..queues_max {
             let tx_frames = if queue == 0 { socket_config.tx_frames } else { 1 };
-            let socket = XdpSocket::open(XdpSocketConfig { tx_frames, ..socket_config })?;
+            let socket = match XdpSocket::open(XdpSocketConfig { tx_frames, ..socket_config }) {
+                Ok(socket) => socket,
+                // The packets of further queues come through the kernel.
+                Err(Unusable::MemoryLock { .. }) if queue > 0 => break,
+                Err(error) => return Err(error.into()),
+            };
             match bind(&socket, interface.index, queue, copy) {
                 Ok(BindMode::ZeroCopy) => {}
                 Ok(BindMode::Copy) => bound = BindMode::Copy,

@@ -235,6 +235,19 @@ fn a_virtual_interface_takes_the_native_form_only() {
 }
 
 #[test]
+fn looks_may_drive_the_queue() {
+    let Some(pair) = Pair::new("mtu 1500") else { return };
+    let (mut left, mut right) =
+        (pair.open_left(&XdpConfig::default().busy_poll(true)).unwrap(), pair.right());
+    introduce(&mut left, &mut right);
+    let segments = equal_segments(40, 1_400);
+    send(&mut right, at(LEFT[0]), &segments).unwrap();
+    assert_arrived(&receive(&mut left, 40), &segments);
+    send(&mut left, at(RIGHT[0]), &segments).unwrap();
+    assert_arrived(&receive(&mut right, 40), &segments);
+}
+
+#[test]
 fn many_small_segments_share_a_datagram() {
     let Some(pair) = Pair::new("mtu 1500") else { return };
     let (mut left, mut right) = (pair.left(), pair.right());
