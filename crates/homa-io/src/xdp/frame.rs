@@ -47,11 +47,11 @@ pub(super) struct Ends {
     /// Of one IP version.
     pub(super) from: IpAddr,
     pub(super) to: IpAddr,
-    /// The ports of UDP; Homa's own are in its packets.
-    pub(super) ports: (u16, u16),
+    /// The port of UDP that packets come from; Homa's own ports are in its packets.
+    pub(super) from_port: u16,
 }
 
-/// The headers of all packets to one destination.
+/// The headers of all packets to one host.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Headers {
     bytes: [u8; HEADERS_MAX],
@@ -93,8 +93,7 @@ impl Headers {
         bytes[12..14].copy_from_slice(&ether_type.to_be_bytes());
         if form == Form::Udp {
             let udp = ETHERNET_BYTES + ip_bytes;
-            bytes[udp..udp + 2].copy_from_slice(&ends.ports.0.to_be_bytes());
-            bytes[udp + 2..udp + 4].copy_from_slice(&ends.ports.1.to_be_bytes());
+            bytes[udp..udp + 2].copy_from_slice(&ends.from_port.to_be_bytes());
         }
         Some(Self {
             bytes,
@@ -110,10 +109,10 @@ impl Headers {
         self.length
     }
 
-    /// Writes the headers of `packet_bytes` with the mark `tos` to the beginning of a frame, which
-    /// has room for them. Over UDP the [checksum](Self::put_checksum) is missing still.
+    /// Writes the headers of `packet_bytes` to `port`, with the mark `tos`, to the beginning of a
+    /// frame, which has room for them. Over UDP the [checksum](Self::put_checksum) is missing still.
     #[inline]
-    pub(super) fn write(&self, frame: &mut [u8], packet_bytes: usize, tos: u8) {
+    pub(super) fn write(&self, frame: &mut [u8], packet_bytes: usize, port: u16, tos: u8) {
         let Some(headers) = frame.get_mut(..self.length) else {
             return;
         };
@@ -131,15 +130,16 @@ impl Headers {
             ip[4..6].copy_from_slice(&length(behind_ip));
         }
         if self.form == Form::Udp {
-            let at = self.length - UDP_BYTES + 4;
-            headers[at..at + 2].copy_from_slice(&length(behind_ip));
+            let udp = self.length - UDP_BYTES;
+            headers[udp + 2..udp + 4].copy_from_slice(&port.to_be_bytes());
+            headers[udp + 4..udp + 6].copy_from_slice(&length(behind_ip));
         }
     }
 
-    /// The sum of what a checksum over UDP covers ahead of the packet, to which that is added;
-    /// `None` where there is none.
+    /// The sum of what a checksum over UDP covers ahead of `packet_bytes` to `port`, which are added
+    /// to it; `None` where there is no checksum.
     #[inline]
-    pub(super) fn covered(&self, packet_bytes: usize) -> Option<Sum> {
+    pub(super) fn covered(&self, packet_bytes: usize, port: u16) -> Option<Sum> {
         if self.form != Form::Udp {
             return None;
         }
@@ -147,7 +147,9 @@ impl Headers {
         let mut sum = self.pseudo;
         // The length counts twice: in the pseudo-header and in UDP's.
         sum.add(&bytes);
-        sum.add(&self.bytes[self.length - UDP_BYTES..self.length - 4]);
+        let udp = self.length - UDP_BYTES;
+        sum.add(&self.bytes[udp..udp + 2]);
+        sum.add(&port.to_be_bytes());
         sum.add(&bytes);
         Some(sum)
     }
@@ -290,13 +292,13 @@ mod tests {
             to_mac: [4; 6],
             from: addresses[0].parse().unwrap(),
             to: addresses[1].parse().unwrap(),
-            ports: (0x1234, 0x5678),
+            from_port: 0x1234,
         };
         let headers = Headers::new(&ends, form).unwrap();
         let mut frame = vec![0xaa; headers.len()];
         frame.extend(packet);
-        headers.write(&mut frame, packet.len(), tos);
-        if let Some(mut sum) = headers.covered(packet.len()) {
+        headers.write(&mut frame, packet.len(), 0x5678, tos);
+        if let Some(mut sum) = headers.covered(packet.len(), 0x5678) {
             sum.add(packet);
             headers.put_checksum(&mut frame, sum);
         }
@@ -408,7 +410,7 @@ mod tests {
             to_mac: [0; 6],
             from: V4[0].parse().unwrap(),
             to: V6[0].parse().unwrap(),
-            ports: (1, 2),
+            from_port: 1,
         };
         assert!(Headers::new(&ends, Form::Udp).is_none());
     }

@@ -1,4 +1,4 @@
-//! Ways to destinations as the kernel knows them, remembered for a while.
+//! Ways to hosts as the kernel knows them, remembered for a while.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
@@ -11,15 +11,15 @@ use super::frame::{Ends, Form, Headers};
 use super::rings::Rings;
 use crate::socket::route::{is_link_local, is_same_family};
 
-/// Destinations remembered; with more all are looked up again.
-const REMEMBERED_MAX: usize = 4_096;
+/// Hosts remembered; with more all are looked up again.
+const REMEMBERED_MAX: usize = 16_384;
 /// How long a way is believed unless the kernel says that something changed. Neighbours change
 /// without that.
 const BELIEVED_NS: u64 = 1_000_000_000;
 /// The same while the kernel finds out the neighbour's address.
 const UNRESOLVED_NS: u64 = 1_000_000;
 
-/// The way to a destination.
+/// The way to a host.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Way {
     /// Through the rings, with these headers.
@@ -38,7 +38,7 @@ pub(super) struct Hop {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Key {
-    to: SocketAddr,
+    to: IpAddr,
     from: Option<IpAddr>,
     interface: u32,
 }
@@ -125,7 +125,7 @@ impl Hops {
             false => Some(local_ip),
         };
         let from = from.map(|ip| ip.to_canonical()).filter(|ip| !ip.is_unspecified());
-        Key { to: SocketAddr::new(to_ip, to.port()), from, interface }
+        Key { to: to_ip, from, interface }
     }
 
     /// The next hop, and whether the neighbour is doubtful. `None` if there is no such way, for
@@ -136,7 +136,7 @@ impl Hops {
         netlink: &mut Netlink,
         rings: &Rings,
     ) -> Option<(Hop, bool)> {
-        let to = key.to.ip();
+        let to = key.to;
         let route = netlink.route(to, key.from, key.interface).ok()?;
         let interface = &rings.interface;
         if !route.is_unicast || route.interface != interface.index || !interface.is_up {
@@ -148,7 +148,7 @@ impl Hops {
             to_mac: neighbour.mac,
             from: key.from.or(route.source)?,
             to,
-            ports: (self.local.port(), key.to.port()),
+            from_port: self.local.port(),
         };
         let mtu = route.mtu.unwrap_or(u32::MAX).min(interface.mtu).min(rings.mtu_max);
         let headers = Headers::new(&ends, self.form)?;

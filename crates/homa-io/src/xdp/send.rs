@@ -10,6 +10,13 @@ use super::{SocketDriver, XdpDriver};
 use crate::driver::{Payloads, Unsent};
 use crate::socket::gather::visit;
 
+/// Where datagrams go, and how they are marked.
+struct To<'a> {
+    hop: &'a Hop,
+    port: u16,
+    tos: u8,
+}
+
 impl<D: SocketDriver> XdpDriver<D> {
     /// Sends `segments` by the first queue.
     pub(super) fn send_segments(
@@ -25,12 +32,12 @@ impl<D: SocketDriver> XdpDriver<D> {
             return Err(Unsent { first: 0, why: TransmitError::Unreachable });
         };
         queue.reclaim();
-        let tos = transmit.dscp << 2;
+        let to = To { hop, port: transmit.path.remote.port(), tos: transmit.dscp << 2 };
         let datagram_segments = if transmit.coalesced { segments.len() } else { 1 };
         let (mut first, mut packets, mut bytes) = (0, 0, 0);
         let mut result = Ok(());
         for datagram in segments.chunks(datagram_segments.max(1)) {
-            match put(queue, hop, tos, datagram, payloads) {
+            match put(queue, &to, datagram, payloads) {
                 Ok(length) => {
                     first += datagram.len();
                     packets += 1;
@@ -65,11 +72,11 @@ impl<D: SocketDriver> XdpDriver<D> {
 /// without headers.
 fn put(
     queue: &mut XdpSocket,
-    hop: &Hop,
-    tos: u8,
+    to: &To<'_>,
     segments: &[Segment],
     payloads: &impl Payloads,
 ) -> Result<usize, TransmitError> {
+    let hop = to.hop;
     let packet_bytes = segments.iter().map(|segment| segment.wire_bytes() as usize).sum::<usize>();
     let headers_bytes = hop.headers.len();
     if headers_bytes - ETHERNET_BYTES + packet_bytes > hop.mtu as usize {
@@ -81,14 +88,14 @@ fn put(
         return Err(TransmitError::NoRoom);
     }
     if frames > 1 {
-        put_in_several(queue, hop, tos, segments, payloads, packet_bytes);
+        put_in_several(queue, to, segments, payloads, packet_bytes);
         return Ok(packet_bytes);
     }
     let Some(mut frame) = queue.tx_frame() else {
         return Err(TransmitError::NoRoom);
     };
     let bytes = frame.bytes_mut();
-    hop.headers.write(bytes, packet_bytes, tos);
+    hop.headers.write(bytes, packet_bytes, to.port, to.tos);
     let mut at = headers_bytes;
     for segment in segments {
         visit(segment, payloads, |piece| {
@@ -98,7 +105,7 @@ fn put(
             at += piece.len();
         });
     }
-    if let Some(mut sum) = hop.headers.covered(packet_bytes) {
+    if let Some(mut sum) = hop.headers.covered(packet_bytes, to.port) {
         sum.add(bytes.get(headers_bytes..headers_bytes + packet_bytes).unwrap_or(&[]));
         hop.headers.put_checksum(bytes, sum);
     }
@@ -110,13 +117,14 @@ fn put(
 /// comes first, since the frame that has it leaves the writer's hands first.
 fn put_in_several(
     queue: &mut XdpSocket,
-    hop: &Hop,
-    tos: u8,
+    to: &To<'_>,
     segments: &[Segment],
     payloads: &impl Payloads,
     packet_bytes: usize,
 ) {
-    let checksum = hop.headers.covered(packet_bytes).map(|sum| added(sum, segments, payloads));
+    let hop = to.hop;
+    let checksum =
+        hop.headers.covered(packet_bytes, to.port).map(|sum| added(sum, segments, payloads));
     let headers_bytes = hop.headers.len();
     let frame_bytes = queue.frame_bytes();
     let whole_bytes = headers_bytes + packet_bytes;
@@ -128,7 +136,7 @@ fn put_in_several(
         let part_bytes = frame_bytes.min(whole_bytes - done);
         let bytes = frame.bytes_mut();
         if done == 0 {
-            hop.headers.write(bytes, packet_bytes, tos);
+            hop.headers.write(bytes, packet_bytes, to.port, to.tos);
             if let Some(sum) = checksum {
                 hop.headers.put_checksum(bytes, sum);
             }

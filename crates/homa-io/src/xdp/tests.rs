@@ -53,9 +53,8 @@ impl Pair {
             set_up("homa0", LEFT)
         })?;
         within(&right, || set_up("homa1", RIGHT))?;
-        let pair = Self { left, right };
-        match pair.open_left(&XdpConfig::default()) {
-            Ok(_) => Ok(pair),
+        match rings::rehearse() {
+            Ok(()) => Ok(Self { left, right }),
             Err(XdpError::Unusable(
                 error @ (Unusable::NoCapability { .. }
                 | Unusable::NotInKernel
@@ -70,25 +69,54 @@ impl Pair {
     }
 
     fn left(&self) -> XdpDriver<UdpDriver> {
-        self.open_left(&XdpConfig::default()).unwrap()
+        self.left_with(&XdpConfig::default())
+    }
+
+    fn left_with(&self, config: &XdpConfig) -> XdpDriver<UdpDriver> {
+        in_time(|| self.open_left(config))
     }
 
     fn right(&self) -> XdpDriver<UdpDriver> {
-        open(&self.right, &format!("[::]:{PORT}"), &XdpConfig::default()).unwrap()
+        in_time(|| open(&self.right, &format!("[::]:{PORT}"), &XdpConfig::default()))
     }
 
     fn right_over_sockets(&self) -> UdpDriver {
         let address = SocketAddr::new("::".parse().unwrap(), PORT);
-        within(&self.right, || UdpDriver::bind(address, &UdpConfig::default())).unwrap()
+        within(&self.right, || bound(address))
     }
 }
 
 fn open(host: &File, address: &str, config: &XdpConfig) -> Result<XdpDriver<UdpDriver>, XdpError> {
     within(host, || {
-        let mut sockets = UdpDriver::bind(address.parse().unwrap(), &UdpConfig::default())?;
+        let mut sockets = bound(address.parse().unwrap());
         let parts = XdpParts::new(&mut sockets, config)?;
         Ok(XdpDriver::new(sockets, parts))
     })
+}
+
+/// Sockets at an address, when the process that another test starts has those before no more: it
+/// has all descriptors for a moment.
+fn bound(address: SocketAddr) -> UdpDriver {
+    let until = Instant::now() + Duration::from_secs(5);
+    loop {
+        match UdpDriver::bind(address, &UdpConfig::default()) {
+            Ok(driver) => return driver,
+            Err(error) => assert!(Instant::now() < until, "{error}"),
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Opens a driver when the one before has let go of its place, as above.
+fn in_time(open: impl Fn() -> Result<XdpDriver<UdpDriver>, XdpError>) -> XdpDriver<UdpDriver> {
+    let until = Instant::now() + Duration::from_secs(5);
+    loop {
+        match open() {
+            Ok(driver) => return driver,
+            Err(error) => assert!(Instant::now() < until, "{error}"),
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
 }
 
 fn new_namespace() -> Result<File, String> {
@@ -225,7 +253,7 @@ fn a_virtual_interface_takes_the_native_form_only() {
     let Some(pair) = Pair::new("mtu 1500") else { return };
     let generic = pair.open_left(&XdpConfig::default().generic(true));
     assert!(matches!(generic, Err(XdpError::OnlyGeneric { .. })), "{generic:?}");
-    assert!(!links(&pair.left).contains("xdp"));
+    until_none_is_there(&pair);
     within(&pair.left, || {
         ip("link add bridge0 type bridge").unwrap();
         ip("link set bridge0 up").unwrap();
@@ -238,7 +266,7 @@ fn a_virtual_interface_takes_the_native_form_only() {
 fn looks_may_drive_the_queue() {
     let Some(pair) = Pair::new("mtu 1500") else { return };
     let (mut left, mut right) =
-        (pair.open_left(&XdpConfig::default().busy_poll(true)).unwrap(), pair.right());
+        (pair.left_with(&XdpConfig::default().busy_poll(true)), pair.right());
     introduce(&mut left, &mut right);
     let segments = equal_segments(40, 1_400);
     send(&mut right, at(LEFT[0]), &segments).unwrap();
@@ -350,12 +378,13 @@ fn a_second_filter_or_socket_at_the_same_place_is_refused() {
     let generic = open(&pair.left, address, &XdpConfig::default().generic(true));
     assert!(matches!(generic, Err(XdpError::Unusable(Unusable::InterfaceBusy))), "{generic:?}");
     drop(left);
+    until_none_is_there(&pair);
     // Somebody has the queue but no filter.
     let interface = within(&pair.left, || Netlink::new().unwrap().interfaces()).unwrap();
     let index = interface.iter().find(|one| one.name == "homa0").unwrap().index;
     let socket = within(&pair.left, raw_socket);
     bind(&socket, index);
-    let third = pair.open_left(&XdpConfig::default());
+    let third = open(&pair.left, "[::]:4002", &XdpConfig::default());
     let expected = matches!(third, Err(XdpError::Unusable(Unusable::QueueBusy { queue: 0, .. })));
     assert!(expected, "{third:?}");
     drop(socket);
@@ -435,8 +464,8 @@ fn good_frame(right: &mut XdpDriver<UdpDriver>) -> Vec<u8> {
     let packet = [9; 100];
     let mut frame = vec![0; hop.headers.len()];
     frame.extend(packet);
-    hop.headers.write(&mut frame, packet.len(), 0);
-    let mut sum = hop.headers.covered(packet.len()).unwrap();
+    hop.headers.write(&mut frame, packet.len(), PORT, 0);
+    let mut sum = hop.headers.covered(packet.len(), PORT).unwrap();
     sum.add(&packet);
     hop.headers.put_checksum(&mut frame, sum);
     frame
@@ -572,7 +601,7 @@ fn addresses_that_come_and_go_are_followed() {
 #[test]
 fn a_full_ring_has_no_room_and_has_some_later() {
     let Some(pair) = Pair::new("mtu 1500") else { return };
-    let mut left = pair.open_left(&XdpConfig::default().tx_frames(64)).unwrap();
+    let mut left = pair.left_with(&XdpConfig::default().tx_frames(64));
     let mut right = pair.right();
     introduce(&mut left, &mut right);
     let segments = equal_segments(100, 100);
@@ -600,20 +629,21 @@ fn every_queue_has_its_ring() {
     receive(&mut left, 20);
     assert_eq!(left.stats().received_packets, 20);
     drop(left);
-    let one = pair.open_left(&XdpConfig::default().queues_max(1));
-    assert_eq!(one.unwrap().place().unwrap().queues, 1);
+    let one = pair.left_with(&XdpConfig::default().queues_max(1));
+    assert_eq!(one.place().unwrap().queues, 1);
 }
 
 #[test]
 fn an_interface_that_cannot_be_meant_is_named() {
     let Some(pair) = Pair::new("mtu 1500") else { return };
-    let with = |name: &str| pair.open_left(&XdpConfig::default().interface(name));
+    let on = |name: &str| XdpConfig::default().interface(name);
+    let with = |name: &str| pair.open_left(&on(name));
     assert!(matches!(with("homa9"), Err(XdpError::NoSuchInterface { .. })));
     assert!(matches!(with("lo"), Err(XdpError::NotEthernet { .. })));
-    with("homa0").unwrap();
+    pair.left_with(&on("homa0"));
     let loopback = open(&pair.left, "127.0.0.1:4000", &XdpConfig::default());
     assert!(matches!(loopback, Err(XdpError::NotEthernet { .. })), "{loopback:?}");
-    let one = open(&pair.left, "10.148.0.1:4000", &XdpConfig::default()).unwrap();
+    let one = in_time(|| open(&pair.left, "10.148.0.1:4000", &XdpConfig::default()));
     assert_eq!(one.place().unwrap().interface, "homa0");
     drop(one);
     within(&pair.left, || {
@@ -623,7 +653,7 @@ fn an_interface_that_cannot_be_meant_is_named() {
     });
     let error = pair.open_left(&XdpConfig::default()).unwrap_err().to_string();
     assert!(error.contains("homa0") && error.contains("other"), "{error}");
-    with("other").unwrap();
+    pair.left_with(&on("other"));
 }
 
 #[test]
@@ -650,16 +680,19 @@ fn a_process_that_is_killed_leaves_the_interface_as_it_was() {
         said.push(char::from(byte[0]));
     }
     assert!(links(&pair.left).contains("prog/xdp"));
-    assert!(pair.open_left(&XdpConfig::default()).is_err());
+    let second = open(&pair.left, "[::]:4001", &XdpConfig::default());
+    assert!(matches!(second, Err(XdpError::Unusable(Unusable::InterfaceBusy))), "{second:?}");
     child.kill().unwrap();
     child.wait().unwrap();
+    until_none_is_there(&pair);
+    pair.left();
+}
+
+/// Waits until no filter is at the left interface.
+fn until_none_is_there(pair: &Pair) {
     let until = Instant::now() + Duration::from_secs(5);
     while links(&pair.left).contains("xdp") {
         assert!(Instant::now() < until, "the program stayed");
-        std::thread::sleep(Duration::from_millis(5));
-    }
-    while pair.open_left(&XdpConfig::default()).is_err() {
-        assert!(Instant::now() < until, "the queue stayed");
         std::thread::sleep(Duration::from_millis(5));
     }
 }
