@@ -110,7 +110,8 @@ impl Headers {
     }
 
     /// Writes the headers of `packet_bytes` to `port`, with the mark `tos`, to the beginning of a
-    /// frame, which has room for them. Over UDP the [checksum](Self::put_checksum) is missing still.
+    /// frame, which has room for them. Over UDP the [checksum](Self::put_checksum) is still
+    /// missing.
     #[inline]
     pub(super) fn write(&self, frame: &mut [u8], packet_bytes: usize, port: u16, tos: u8) {
         let Some(headers) = frame.get_mut(..self.length) else {
@@ -136,8 +137,8 @@ impl Headers {
         }
     }
 
-    /// The sum of what a checksum over UDP covers ahead of `packet_bytes` to `port`, which are added
-    /// to it; `None` where there is no checksum.
+    /// The sum of what a checksum over UDP covers ahead of `packet_bytes` to `port`, which are
+    /// added to it; `None` where there is no checksum.
     #[inline]
     pub(super) fn covered(&self, packet_bytes: usize, port: u16) -> Option<Sum> {
         if self.form != Form::Udp {
