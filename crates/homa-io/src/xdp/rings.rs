@@ -8,10 +8,9 @@ use std::time::Duration;
 use homa_sys::XdpSocket;
 use homa_sys::netlink::{Interface, Netlink};
 use homa_sys::xdp::{
-    AttachMode, BindMode, HEADROOM_BYTES, XdpFilter, XdpSocketConfig, check_kernel,
+    AttachMode, BindMode, HEADROOM_BYTES, XdpError as Unusable, XdpFilter, XdpSocketConfig,
+    check_kernel,
 };
-
-use homa_sys::xdp::XdpError as Unusable;
 
 use super::frame::{ETHERNET_BYTES, Form};
 use super::{XdpConfig, XdpError};

@@ -4,11 +4,11 @@ use std::io;
 use std::os::fd::AsFd;
 
 use homa_sys::netlink::Interface;
+use homa_sys::xdp::XdpError as Unusable;
 use homa_sys::{Epoll, XdpSocket, errno, monotonic_ns};
 
 use super::rings::{Rings, served};
 use super::{SocketDriver, XdpDriver, XdpError, capacity};
-use homa_sys::xdp::XdpError as Unusable;
 
 /// Time between examinations at least: routes may change all the time.
 const BETWEEN_EXAMINATIONS_NS: u64 = 20_000_000;
@@ -53,7 +53,8 @@ impl<D: SocketDriver> XdpDriver<D> {
         }
     }
 
-    /// Sets the rings up anew with frames for another MTU.
+    /// Sets the rings up anew with frames for another MTU. The kernel takes some milliseconds to let
+    /// go of a queue, which is waited for, half a second at most.
     fn reopen(&mut self, interface: Interface) {
         self.dropped_before += self.dropped_at_queues();
         // An interface takes one filter at a time, and a queue one socket: what is here goes first.
