@@ -53,11 +53,11 @@ impl<D: SocketDriver> XdpDriver<D> {
         }
     }
 
-    /// Sets the rings up anew with frames for another MTU. The kernel takes some milliseconds to let
-    /// go of a queue, which is waited for, half a second at most.
+    /// Sets the rings up anew with frames for another MTU. The kernel takes some milliseconds to
+    /// let go of a queue, which is waited for, half a second at most.
     fn reopen(&mut self, interface: Interface) {
         self.dropped_before += self.dropped_at_queues();
-        // An interface takes one filter at a time, and a queue one socket: what is here goes first.
+        // An interface takes one filter, and a queue one socket: those that are here go first.
         self.rings = Err(Unusable::InterfaceBusy.into());
         self.stats.reopened += 1;
         let opened = served(&mut self.netlink, self.local).map_err(XdpError::from);
