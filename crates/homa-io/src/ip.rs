@@ -16,7 +16,6 @@
 
 mod answer;
 mod claims;
-mod home;
 mod kernel;
 mod ports;
 mod receive;

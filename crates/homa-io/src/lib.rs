@@ -12,6 +12,7 @@
 #![forbid(unsafe_code)]
 
 pub mod driver;
+mod home;
 pub mod ip;
 pub mod message;
 mod metadata;
@@ -20,6 +21,7 @@ mod short_queue;
 mod socket;
 pub mod store;
 pub mod udp;
+pub mod xdp;
 
 pub use message::{Body, Message};
 pub use metadata::{METADATA_BYTES_MAX, Metadata};

@@ -177,6 +177,14 @@ impl UdpDriver {
         })
     }
 
+    /// Whether a receive may bring a whole train (`UDP_GRO`), which it does by default.
+    ///
+    /// # Errors
+    /// None are expected.
+    pub(crate) fn set_joined_receives(&self, on: bool) -> io::Result<()> {
+        self.socket.set_gro(on)
+    }
+
     /// Counters so far.
     pub fn stats(&self) -> &UdpStats {
         &self.stats

@@ -235,3 +235,113 @@ fn the_packets_of_a_long_message_allocate_nothing() {
     // A handle per piece of 64 KiB, and the chain of them.
     assert!(allocations <= 25 * count, "{allocations} allocations for {count} calls");
 }
+
+/// Takes no packets.
+struct Nobody;
+
+impl PacketSink for Nobody {
+    fn packet(&mut self, _: &RxMeta, _: &[u8]) {}
+
+    fn icmp_error(&mut self, _: homa_core::IcmpKind, _: SocketAddr, _: &[u8]) {}
+
+    fn path_mtu(&mut self, _: SocketAddr, _: u32) {}
+}
+
+/// Gives payload.
+struct Sevens;
+
+impl Payloads for Sevens {
+    fn pieces<'a>(
+        &'a self,
+        _: homa_core::RpcKey,
+        range: std::ops::Range<u32>,
+        mut piece: impl FnMut(&'a [u8]),
+    ) {
+        piece(&[7; 2_000][..range.len()]);
+    }
+}
+
+/// Sets a host up that has an interface, and a neighbour there whom nobody asks.
+fn host_with_a_neighbour() -> Result<(), String> {
+    use nix::sched::{CloneFlags, unshare};
+
+    unshare(CloneFlags::CLONE_NEWNET).map_err(|error| error.to_string())?;
+    for line in [
+        "link add x0 type veth peer name x1",
+        "addr add 10.153.0.1/24 dev x0",
+        "link set x0 up",
+        "link set x1 up",
+        "neigh add 10.153.0.2 lladdr 02:00:00:00:00:02 nud permanent dev x0",
+    ] {
+        let status = std::process::Command::new("ip").args(line.split(' ')).status();
+        if !status.map_err(|error| error.to_string())?.success() {
+            return Err(format!("ip {line}"));
+        }
+    }
+    Ok(())
+}
+
+/// A driver over AF_XDP in a network namespace of this thread.
+fn over_xdp() -> Result<homa_io::xdp::XdpDriver<homa_io::udp::UdpDriver>, String> {
+    use homa_io::udp::{UdpConfig, UdpDriver};
+    use homa_io::xdp::{XdpConfig, XdpDriver, XdpParts};
+
+    host_with_a_neighbour()?;
+    let address = "10.153.0.1:4000".parse().unwrap();
+    let mut sockets =
+        UdpDriver::bind(address, &UdpConfig::default()).map_err(|error| error.to_string())?;
+    let parts = XdpParts::new(&mut sockets, &XdpConfig::default());
+    Ok(XdpDriver::new(sockets, parts.map_err(|error| error.to_string())?))
+}
+
+#[test]
+fn packets_through_rings_allocate_nothing() {
+    // A thread of its own, which the test harness does not use again.
+    std::thread::spawn(|| {
+        let mut driver = match over_xdp() {
+            Ok(driver) => driver,
+            Err(why) => {
+                use std::io::Write;
+                let must = std::env::var("CI").is_ok_and(|ci| ci == "true");
+                assert!(!must || !nix::unistd::geteuid().is_root(), "{why}");
+                let _ = writeln!(io::stdout(), "SKIPPED: AF_XDP: {why}");
+                return;
+            }
+        };
+        let mut segment = Segment::EMPTY;
+        segment.rpc = Some(homa_core::RpcKey { index: 0, generation: 0 });
+        segment.payload = 0..1_400;
+        let segments = vec![segment; 40];
+        let transmit = Transmit {
+            path: Path {
+                remote: "10.153.0.2:4000".parse().unwrap(),
+                local_ip: None,
+                local_port: 4_000,
+                interface: 0,
+                carriage: homa_core::Carriage::Udp,
+            },
+            priority: 0,
+            dscp: 0,
+            segments: segments.len(),
+            segment_bytes: 1_400,
+            total_bytes: 40 * 1_400,
+            coalesced: false,
+        };
+        let mut sent = |times: u32| {
+            for _ in 0..times {
+                driver.transmit(&transmit, &segments, &Sevens).unwrap();
+                driver.receive(&mut Nobody).unwrap();
+            }
+            driver.stats().sent_packets
+        };
+        sent(10);
+        let before = ALLOCATIONS.with(Cell::get);
+        let packets = sent(200);
+        let allocations = ALLOCATIONS.with(Cell::get) - before;
+        assert!(packets >= 200 * 40, "{packets}");
+        // Questions about the route, once a second.
+        assert!(allocations < 200, "{allocations} allocations for {packets} packets");
+    })
+    .join()
+    .unwrap();
+}

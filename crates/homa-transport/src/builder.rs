@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use homa_core::{Carriage, Config};
 use homa_io::ip::TcpForm;
+use homa_io::xdp::XdpConfig;
 
-use crate::{BindError, Clock, Drive, Driver, Endpoint};
+use crate::{BindError, Clock, Drive, Driver, DriverChoice, Endpoint};
 
 /// Sets an endpoint up; all settings have documented defaults. Ended by [`EndpointBuilder::bind`]
 /// or [`EndpointBuilder::client`].
@@ -25,6 +26,8 @@ pub struct EndpointBuilder {
     pub(crate) config: Config,
     pub(crate) carriage: Carriage,
     pub(crate) tcp_form: TcpForm,
+    pub(crate) driver: DriverChoice,
+    pub(crate) xdp: XdpConfig,
     pub(crate) automatic_cutoffs: Option<bool>,
     pub(crate) receive_buffer_bytes: Option<u32>,
     pub(crate) outstanding_calls_max: usize,
@@ -45,6 +48,8 @@ impl Default for EndpointBuilder {
             config: Config::default(),
             carriage: Carriage::Udp,
             tcp_form: TcpForm::default(),
+            driver: DriverChoice::default(),
+            xdp: XdpConfig::default(),
             automatic_cutoffs: None,
             receive_buffer_bytes: Some(16 << 20),
             outstanding_calls_max: 65_536,
@@ -81,6 +86,24 @@ impl EndpointBuilder {
     #[must_use]
     pub fn carriage(mut self, carriage: Carriage) -> Self {
         self.carriage = carriage;
+        self
+    }
+
+    /// What moves the packets, apart from how they travel. Default: sockets. With AF_XDP
+    /// ([`DriverChoice::Xdp`], [`DriverChoice::Auto`]) packets pass the kernel's network stack by,
+    /// which takes privileges, and an interface has one such endpoint. No effect on
+    /// [`EndpointBuilder::bind_socket`].
+    #[must_use]
+    pub fn driver(mut self, choice: DriverChoice) -> Self {
+        self.driver = choice;
+        self
+    }
+
+    /// Settings of AF_XDP, where that is chosen ([`EndpointBuilder::driver`]): above all the
+    /// interface, if an endpoint at all addresses cannot tell which one.
+    #[must_use]
+    pub fn xdp(mut self, config: XdpConfig) -> Self {
+        self.xdp = config;
         self
     }
 

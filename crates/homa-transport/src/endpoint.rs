@@ -10,7 +10,7 @@ use crate::shared::{
     Acceptor, Closing, Content, Handle, Idle, PendingCall, ServingMode, core_on, open, open_socket,
 };
 use crate::{
-    AcceptError, BindError, Body, Call, CallSet, ClientStats, Clock, Drive, Driver,
+    AcceptError, BindError, Body, Call, CallSet, ClientStats, Clock, Drive, Driver, DriverInUse,
     EndpointBuilder, PeerSettings, Request, RequestStream, Stats, StreamingCall, Target,
 };
 
@@ -87,6 +87,11 @@ impl Endpoint {
     /// Where it receives; the port is the one given by the system if 0 was asked for.
     pub fn local_addr(&self) -> SocketAddr {
         self.handle.local_addr()
+    }
+
+    /// What moves its packets, as chosen when it was opened.
+    pub fn driver(&self) -> &DriverInUse {
+        &self.handle.facts.driver
     }
 
     /// Counters and gauges of this moment; zeros in a forked child.

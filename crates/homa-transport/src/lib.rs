@@ -87,6 +87,8 @@ mod clock;
 mod drive;
 #[cfg(not(loom))]
 mod driven;
+#[cfg(not(loom))]
+mod driver_choice;
 #[cfg(all(feature = "tokio", not(loom)))]
 mod driver_task;
 #[cfg(not(loom))]
@@ -122,12 +124,15 @@ pub use clock::Clock;
 #[cfg(not(loom))]
 pub use driven::Drive;
 #[cfg(not(loom))]
+pub use driver_choice::{DriverChoice, DriverInUse};
+#[cfg(not(loom))]
 pub use endpoint::Endpoint;
 pub use error::{
     AcceptError, BindError, CallError, CallErrorKind, Limit, Rejection, ReplyError, StreamError,
 };
 pub use homa_core::{Carriage, Config, ConfigError, PeerSettings};
 pub use homa_io::driver::Driver;
+pub use homa_io::xdp::{AttachMode, BindMode, XdpConfig, XdpError, XdpPlace};
 pub use homa_io::{Body, METADATA_BYTES_MAX, Message, Metadata};
 #[cfg(not(loom))]
 pub use pending::{Operation, Pending};

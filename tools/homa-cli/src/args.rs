@@ -8,7 +8,7 @@ use crate::{
     bench::args::BenchArgs,
     lab::args::LabCommand,
     load::args::LoadArgs,
-    options::{CarriageArg, Served, TransportArgs, ordered_size, payload_size},
+    options::{CarriageArg, DriverArgs, Served, TransportArgs, ordered_size, payload_size},
     sim::args::SimCommand,
     transport::Carriage,
     units::{parse_duration, parse_positive_duration},
@@ -73,11 +73,13 @@ pub(crate) enum Command {
 Examples:
   homa doctor                                  what is there and what is missing
   homa doctor --carriage ip                    the same for endpoints over raw IP
+  sudo homa doctor --driver xdp --interface eth0
+                                               the same for endpoints over AF_XDP there
   sudo homa doctor --json                      with what only root may see, for programs
 
 States: ok; warning: it works, but not as well as it could; problem: it does not work.
 Exit status: 0 without problems, 1 with some.")]
-    Doctor(CarriageArg),
+    Doctor(DoctorArgs),
     /// A data center on one machine: hosts, a switch with priorities, any program inside
     Lab {
         #[command(subcommand)]
@@ -191,6 +193,8 @@ pub(crate) struct ServeArgs {
     pub transport: Served,
     #[command(flatten)]
     pub carriage: CarriageArg,
+    #[command(flatten)]
+    pub driver: DriverArgs,
 }
 
 /// `homa call`
@@ -238,6 +242,15 @@ pub(crate) struct CallArgs {
     pub timeout: Duration,
     #[command(flatten)]
     pub transport: TransportArgs,
+}
+
+/// `homa doctor`
+#[derive(Debug, Clone, Args)]
+pub(crate) struct DoctorArgs {
+    #[command(flatten)]
+    pub carriage: CarriageArg,
+    #[command(flatten)]
+    pub driver: DriverArgs,
 }
 
 /// `homa ping`

@@ -85,7 +85,7 @@ fn run(command: &Command, json: bool) -> Result<(), CliError> {
         Command::Soak(args) => soak::run(args, json),
         Command::Report(args) => report::run(args, json),
         Command::Capture(args) => capture::run(args, json),
-        Command::Doctor(args) => doctor::run(args.carriage, json),
+        Command::Doctor(args) => doctor::run(args, json),
         Command::Lab { command } => lab::run(command, json),
         Command::Sim { command } => sim::run(command, json),
         Command::Completions { shell } => manual::completions(*shell, json),

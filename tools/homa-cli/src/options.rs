@@ -1,6 +1,8 @@
 //! Options that several commands have.
 
 use clap::{Args, ValueEnum};
+use homa_transport::{DriverChoice, DriverInUse, Endpoint, XdpConfig};
+use serde::{Deserialize, Serialize};
 
 use crate::{
     body::REPLY_BYTES_MAX,
@@ -23,19 +25,74 @@ pub(crate) struct CarriageArg {
     pub carriage: Carriage,
 }
 
+/// What moves Homa packets.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Driver {
+    /// AF_XDP if the driver of the network interface has it, else sockets; says which
+    Auto,
+    /// The kernel's sockets
+    #[default]
+    Sockets,
+    /// AF_XDP, beside the kernel's network stack; one endpoint per interface; needs CAP_NET_RAW,
+    /// CAP_NET_ADMIN and CAP_BPF
+    Xdp,
+}
+
+/// The options of commands that can pass the kernel's network stack by.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, Args)]
+pub(crate) struct DriverArgs {
+    /// What moves Homa packets
+    #[arg(long, value_enum, default_value_t = Driver::Sockets, value_name = "DRIVER")]
+    pub driver: Driver,
+    /// The network interface for AF_XDP; needed if the address does not tell
+    #[arg(long, value_name = "NAME")]
+    pub interface: Option<String>,
+}
+
+impl DriverArgs {
+    /// The same for the library.
+    pub(crate) fn choice(&self) -> (DriverChoice, XdpConfig) {
+        let choice = match self.driver {
+            Driver::Auto => DriverChoice::Auto,
+            Driver::Sockets => DriverChoice::Sockets,
+            Driver::Xdp => DriverChoice::Xdp,
+        };
+        let config = XdpConfig::default();
+        match &self.interface {
+            Some(name) => (choice, config.interface(name)),
+            None => (choice, config),
+        }
+    }
+
+    /// Says once what an endpoint got, unless it is what it always gets.
+    pub(crate) fn say(&self, endpoint: &Endpoint) {
+        match endpoint.driver() {
+            DriverInUse::Xdp(place) => eprintln!(
+                "homa: AF_XDP on {}, {} queues ({:?}, {:?})",
+                place.interface, place.queues, place.attached, place.bound
+            ),
+            DriverInUse::Sockets { why: Some(why), .. } => eprintln!("homa: sockets: {why}"),
+            _ => {}
+        }
+    }
+}
+
 /// The options of commands that call servers.
-#[derive(Debug, Clone, Copy, Args)]
+#[derive(Debug, Clone, Args)]
 pub(crate) struct TransportArgs {
     /// Transport to use; over tcp there is one server and one connection
     #[arg(long, value_enum, default_value_t = Protocol::HomaUdp)]
     transport: Protocol,
     #[command(flatten)]
     carriage: CarriageArg,
+    #[command(flatten)]
+    pub driver: DriverArgs,
 }
 
 impl TransportArgs {
     /// The transport with its packets carried as chosen.
-    pub(crate) fn protocol(self) -> Protocol {
+    pub(crate) fn protocol(&self) -> Protocol {
         self.transport.over(self.carriage.carriage)
     }
 }

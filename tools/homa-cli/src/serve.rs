@@ -16,7 +16,9 @@ use serde_json::json;
 use crate::{
     args::ServeArgs,
     error::CliError,
-    interrupt, output,
+    interrupt,
+    options::DriverArgs,
+    output,
     resolve::resolve_local,
     transport::{
         Api, Behaviour, Protocol, ReceiveBuffer, Responder, Settings, TcpWrites, Wait,
@@ -40,7 +42,7 @@ enum End {
 /// Runs the command.
 pub(crate) fn run(args: &ServeArgs, json: bool) -> Result<(), CliError> {
     let address = resolve_local(&args.address)?;
-    let settings = settings(args.busy, args.max_message as u32);
+    let settings = settings(args.busy, args.max_message as u32).over(&args.driver);
     let responder = Responder::new(behaviour(args));
     let started = Instant::now();
     let (sender, ended) = mpsc::channel();
@@ -136,6 +138,7 @@ pub(crate) fn settings(busy: bool, message_bytes_max: u32) -> Settings {
         spin: true,
         tcp_writes: TcpWrites::Gathered,
         message_bytes_max,
+        driver: DriverArgs::default(),
     }
 }
 

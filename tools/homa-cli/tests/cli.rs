@@ -91,13 +91,27 @@ fn hidden_commands_stay_hidden() {
 #[test]
 fn the_carriage_is_an_option_of_the_commands_that_send_packets() {
     for command in ["serve", "call", "ping", "load", "bench", "doctor"] {
-        let shown = contains("--carriage").and(contains("xdp").not());
+        let shown = contains("--carriage");
         homa().args([command, "--help"]).assert().success().stdout(shown);
     }
     for command in [&["completions"][..], &["man"], &["report"], &["lab", "down"]] {
         let shown = contains("--carriage").not();
         homa().args(command).arg("--help").assert().success().stdout(shown);
     }
+}
+
+#[test]
+fn the_driver_is_an_option_apart_from_the_carriage() {
+    for command in ["serve", "call", "ping", "load", "doctor"] {
+        let shown = contains("--driver <DRIVER>").and(contains("--interface <NAME>"));
+        homa().args([command, "--help"]).assert().success().stdout(shown);
+    }
+    for wrong in [&["--driver", "dpdk"][..], &["--carriage", "xdp"]] {
+        homa().args(["ping", "127.0.0.1:1"]).args(wrong).assert().code(2);
+    }
+    // No interface carries what a host sends to itself.
+    let line = ["serve", "127.0.0.1:0", "--driver", "xdp"];
+    homa().args(line).assert().code(1).stderr(contains("lo is no Ethernet interface"));
 }
 
 // Scenario: X30

@@ -152,3 +152,22 @@ fn where_namespaces_are_refused_it_says_why_and_what_becomes_of_the_comparison()
     let bench = check(&document, "`homa bench`")["found"].as_str().unwrap();
     assert!(bench.starts_with("compares over loopback"), "{bench}");
 }
+
+#[test]
+fn it_says_which_driver_would_be_chosen_and_why() {
+    if !possible("unshare", &["--net", "true"]) {
+        return;
+    }
+    let script = "ip link add x0 type veth peer name x1; ip addr add 10.9.0.1/24 dev x0
+        ip link set x0 up; $homa doctor --json --driver auto --interface x0 || true";
+    let chosen =
+        |output: &[u8]| check(&document(output), "driver")["found"].as_str().unwrap().to_owned();
+    let text = chosen(&on_a_host(script).stdout);
+    // Without the capabilities, or on an old kernel, it is sockets, and why is said.
+    let by_right = text == "--driver auto chooses AF_XDP on x0";
+    assert!(by_right || text.starts_with("--driver auto chooses sockets: "), "{text}");
+    let output = on_a_host("$homa doctor --json --driver xdp || true");
+    let text = chosen(&output.stdout);
+    assert!(text.starts_with("--driver auto chooses sockets: no Ethernet"), "{text}");
+    assert_eq!(check(&document(&output.stdout), "driver")["state"], "problem");
+}

@@ -30,10 +30,10 @@ use rustix::net::{
 
 use super::answer::{Answerer, wanted};
 use super::claims::{Claim, Claimed, claim, claims, random};
-use super::home::Home;
 use super::ports::{self, Served};
 use super::tcp_form::MARKS;
 use super::{Form, IpStats, receive};
+use crate::home::Home;
 
 /// Marks that the claim can have, and 0.
 const CLAIM_MARKS: u64 = 1 << 24;

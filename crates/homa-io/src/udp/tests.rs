@@ -17,7 +17,7 @@ pub(crate) struct Pattern {
     pub(crate) wrong: i32,
 }
 
-const WHOLE: Pattern = Pattern { piece_bytes: usize::MAX, wrong: 0 };
+pub(crate) const WHOLE: Pattern = Pattern { piece_bytes: usize::MAX, wrong: 0 };
 
 /// Repeats every 251 bytes.
 static PATTERN: [u8; 1 << 16] = {
@@ -52,9 +52,9 @@ pub(crate) fn segment(payload: Range<u32>) -> Segment {
 }
 
 #[derive(Default)]
-struct Sink {
-    packets: Vec<(RxMeta, Vec<u8>)>,
-    errors: Vec<(IcmpKind, SocketAddr, Vec<u8>)>,
+pub(crate) struct Sink {
+    pub(crate) packets: Vec<(RxMeta, Vec<u8>)>,
+    pub(crate) errors: Vec<(IcmpKind, SocketAddr, Vec<u8>)>,
     mtus: Vec<(SocketAddr, u32)>,
 }
 
@@ -86,7 +86,7 @@ fn path(from: &UdpDriver, to: SocketAddr) -> Path {
     }
 }
 
-fn transmit(path: Path, segments: &[Segment]) -> Transmit {
+pub(crate) fn transmit(path: Path, segments: &[Segment]) -> Transmit {
     Transmit {
         path,
         priority: 0,
@@ -124,11 +124,11 @@ fn failed(first: usize, why: TransmitError) -> Result<(), Unsent> {
 }
 
 /// `count` segments of `bytes` each, at consecutive offsets.
-fn equal_segments(count: u32, bytes: u32) -> Vec<Segment> {
+pub(crate) fn equal_segments(count: u32, bytes: u32) -> Vec<Segment> {
     (0..count).map(|i| segment(i * bytes..(i + 1) * bytes)).collect()
 }
 
-fn assert_arrived(sink: &Sink, segments: &[Segment]) {
+pub(crate) fn assert_arrived(sink: &Sink, segments: &[Segment]) {
     assert_eq!(sink.packets.len(), segments.len());
     for ((_, packet), segment) in sink.packets.iter().zip(segments) {
         assert_eq!(packet, Pattern::expected(segment.payload.clone()));

@@ -146,6 +146,15 @@ impl UdpSocket {
         option(self.as_fd(), libc::SOL_UDP, UDP_SEGMENT).is_ok()
     }
 
+    /// Joins, or no longer joins, segments of one flow on receipt: see
+    /// [`gro_supported`](Self::gro_supported). Sockets begin with joining where the kernel can.
+    ///
+    /// # Errors
+    /// The kernel cannot (before Linux 5.0).
+    pub fn set_gro(&self, on: bool) -> io::Result<()> {
+        set_option(self.as_fd(), libc::SOL_UDP, UDP_GRO, c_int::from(on))
+    }
+
     /// Whether receives may bring several segments (`UDP_GRO`, Linux 5.0 and later).
     pub fn gro_supported(&self) -> bool {
         self.gro

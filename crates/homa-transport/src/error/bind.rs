@@ -33,6 +33,10 @@ pub enum BindError {
         /// The address requested.
         address: SocketAddr,
     },
+    /// AF_XDP was asked for and cannot be used: what that lacks, and what to do about it. Sockets
+    /// work.
+    #[error("no AF_XDP: {0}")]
+    Xdp(homa_io::xdp::XdpError),
     /// This carriage is not there for endpoints: use UDP or raw IP.
     #[error("no endpoint can be made over {0:?}")]
     Carriage(homa_core::Carriage),

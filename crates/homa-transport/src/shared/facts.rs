@@ -8,8 +8,8 @@ use std::time::Duration;
 use homa_core::Carriage;
 use homa_io::driver::Driver;
 
-use crate::EndpointBuilder;
 use crate::drive::seat::NEVER_NS;
+use crate::{DriverInUse, EndpointBuilder};
 
 /// Resend intervals for which a closing endpoint goes on to refuse: 250 ms by default, within which
 /// clients ask even where others keep them from running.
@@ -20,6 +20,7 @@ const REFUSED_INTERVALS: u64 = 50;
 pub(crate) struct Facts {
     pub(crate) address: SocketAddr,
     pub(crate) carriage: Carriage,
+    pub(crate) driver: DriverInUse,
     /// A second descriptor of what the driver receives from, to wait on without the lock.
     pub(crate) readable: Option<OwnedFd>,
     pub(crate) max_message_bytes: u32,
@@ -40,6 +41,7 @@ impl Facts {
         Ok(Self {
             address: driver.local_addr(),
             carriage: driver.carriage(),
+            driver: DriverInUse::Own,
             readable: driver.readable().map(|fd| fd.try_clone_to_owned()).transpose()?,
             max_message_bytes: config.limits.max_message_bytes,
             timeout_ns: u64::try_from(config.recovery.timeout.as_nanos()).unwrap_or(NEVER_NS),

@@ -10,8 +10,9 @@ use homa_core::{
 };
 use homa_io::Shard;
 use homa_io::driver::Driver;
-use homa_io::ip::{IpConfig, IpDriver, IpError};
+use homa_io::ip::{IpConfig, IpDriver, IpError, TcpForm};
 use homa_io::udp::{UdpConfig, UdpDriver};
+use homa_io::xdp::{SocketDriver, XdpDriver, XdpError, XdpParts};
 use homa_sys::random_bytes;
 
 use super::accept::{AcceptQueue, ServingMode};
@@ -29,7 +30,7 @@ use super::service::Service;
 use super::spin::SpinBudget;
 use crate::clock::{Clock, SystemClock};
 use crate::drive::seat::NEVER_NS;
-use crate::{BindError, EndpointBuilder};
+use crate::{BindError, DriverChoice, DriverInUse, EndpointBuilder};
 
 /// The receive buffer that Linux gives without being asked, in its own accounting.
 const STOCK_RECEIVE_BUFFER_BYTES: usize = 212_992;
@@ -52,7 +53,7 @@ pub(crate) fn open_socket(
     builder.config.validate()?;
     let config = UdpConfig::default().receive_buffer_bytes(receive_buffer_bytes(builder));
     let driver = UdpDriver::from_bound(socket, &config).map_err(BindError::Resources)?;
-    guarded(core_on(builder, true, driver, SystemClock)?)
+    guarded(core_over_sockets(builder, true, driver, None)?)
 }
 
 /// A core and the thread that drives it while nobody waits.
@@ -157,10 +158,11 @@ fn open_core(
     let mut failed = BindError::Resolve(io::ErrorKind::NotFound.into());
     for &address in addresses {
         let opened = match builder.carriage {
-            Carriage::Udp => open_udp(builder, address, serve)
-                .and_then(|driver| core_on(builder, serve, driver, SystemClock)),
-            Carriage::Ip => open_ip(builder, address)
-                .and_then(|driver| core_on(builder, serve, driver, SystemClock)),
+            Carriage::Udp => core_of(builder, serve, |beside| {
+                // A socket that is connected would refuse what others send.
+                open_udp(builder, address, !serve && !beside)
+            }),
+            Carriage::Ip => core_of(builder, serve, |_| open_ip(builder, address)),
             other => return Err(BindError::Carriage(other)),
         };
         failed = match opened {
@@ -171,6 +173,63 @@ fn open_core(
     Err(failed)
 }
 
+/// Opens a core on the driver that was chosen. `open` opens the sockets; it is told whether rings
+/// shall be beside them.
+fn core_of<D>(
+    builder: &EndpointBuilder,
+    serve: bool,
+    open: impl Fn(bool) -> Result<D, BindError>,
+) -> Result<Core, BindError>
+where
+    D: SocketDriver + fmt::Debug + Send + 'static,
+{
+    if builder.driver == DriverChoice::Sockets {
+        return core_over_sockets(builder, serve, open(false)?, None);
+    }
+    let mut sockets = open(true)?;
+    match open_rings(builder, &mut sockets) {
+        Ok(parts) => {
+            let driver = XdpDriver::new(sockets, parts);
+            let in_use = driver.place().map(DriverInUse::Xdp).unwrap_or(DriverInUse::Own);
+            let mut core = core_on(builder, serve, driver, SystemClock)?;
+            core.facts.driver = in_use;
+            Ok(core)
+        }
+        Err(error) if builder.driver == DriverChoice::Xdp => Err(BindError::Xdp(error)),
+        Err(error) => {
+            // They give up the port first.
+            drop(sockets);
+            core_over_sockets(builder, serve, open(false)?, Some(error.to_string()))
+        }
+    }
+}
+
+fn open_rings(
+    builder: &EndpointBuilder,
+    sockets: &mut impl SocketDriver,
+) -> Result<XdpParts, XdpError> {
+    if builder.carriage == Carriage::Ip && builder.tcp_form == TcpForm::Sent {
+        return Err(XdpError::TcpForm);
+    }
+    let native_only = builder.driver == DriverChoice::Auto;
+    let config = builder.xdp.clone();
+    XdpParts::new(sockets, &if native_only { config.native_only(true) } else { config })
+}
+
+fn core_over_sockets<D>(
+    builder: &EndpointBuilder,
+    serve: bool,
+    sockets: D,
+    why: Option<String>,
+) -> Result<Core, BindError>
+where
+    D: Driver + fmt::Debug + Send + 'static,
+{
+    let mut core = core_on(builder, serve, sockets, SystemClock)?;
+    core.facts.driver = DriverInUse::Sockets { why };
+    Ok(core)
+}
+
 fn receive_buffer_bytes(builder: &EndpointBuilder) -> usize {
     builder.receive_buffer_bytes.map_or(STOCK_RECEIVE_BUFFER_BYTES, |bytes| bytes as usize)
 }
@@ -178,10 +237,10 @@ fn receive_buffer_bytes(builder: &EndpointBuilder) -> usize {
 fn open_udp(
     builder: &EndpointBuilder,
     address: SocketAddr,
-    serve: bool,
+    one_peer: bool,
 ) -> Result<UdpDriver, BindError> {
     let bytes = receive_buffer_bytes(builder);
-    let config = UdpConfig::default().receive_buffer_bytes(bytes).one_peer(!serve);
+    let config = UdpConfig::default().receive_buffer_bytes(bytes).one_peer(one_peer);
     UdpDriver::bind(address, &config).map_err(|reason| match reason.kind() {
         io::ErrorKind::AddrInUse => BindError::InUse { address },
         _ => BindError::Socket { address, reason },

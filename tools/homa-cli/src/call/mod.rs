@@ -36,7 +36,7 @@ pub(crate) fn run(args: &CallArgs, json: bool) -> Result<(), CliError> {
     let requests = Requests::new(args)?;
     let server = resolve(&args.address)?;
     interrupt::watch(|| {});
-    let settings = settings(false, requests.message_bytes_max());
+    let settings = settings(false, requests.message_bytes_max()).over(&args.transport.driver);
     let mut client = connect_all(args.transport.protocol(), &[server], &settings, None)?;
     let mut run = Run::new(args, requests);
     let broken = run.all(&mut *client).err();

@@ -3,6 +3,7 @@
 
 mod buffers;
 mod congestion;
+mod driver;
 mod finding;
 mod holders;
 mod lab;
@@ -13,7 +14,7 @@ mod rules;
 use serde::Serialize;
 
 use self::finding::{Finding, State};
-use crate::{error::CliError, output, transport::Carriage};
+use crate::{args::DoctorArgs, error::CliError, output, transport::Carriage};
 
 /// Everything found, as a document.
 #[derive(Debug, Serialize)]
@@ -23,11 +24,12 @@ struct Report {
     problems: usize,
 }
 
-/// Looks at this host for endpoints over `carriage` and prints what it finds.
+/// Looks at this host for endpoints like these and prints what it finds.
 ///
 /// # Errors
 /// Some of it is a problem.
-pub(crate) fn run(carriage: Carriage, json: bool) -> Result<(), CliError> {
+pub(crate) fn run(args: &DoctorArgs, json: bool) -> Result<(), CliError> {
+    let carriage = args.carriage.carriage;
     let raw = matches!(carriage, Carriage::Ip | Carriage::IpTcp);
     let checks = [
         vec![
@@ -36,6 +38,7 @@ pub(crate) fn run(carriage: Carriage, json: bool) -> Result<(), CliError> {
             buffers::receive_buffer(),
             buffers::segmentation(),
             rules::tcp_form(raw),
+            driver::chosen(&args.driver, carriage),
         ],
         lab::all(),
         vec![congestion::controls()],

@@ -31,7 +31,7 @@ pub(crate) fn run(args: &LoadArgs, json: bool) -> Result<(), CliError> {
     interrupt::watch(|| {});
     // Where it is refused, calls begin a little late, which is measured.
     let _ = rustix::thread::set_current_timer_slack(Some(TIMER_SLACK_NS));
-    let settings = settings(args.busy, plan.message_bytes_max());
+    let settings = settings(args.busy, plan.message_bytes_max()).over(&args.transport.driver);
     let mut client = connect_all(plan.protocol, &plan.servers, &settings, Some(plan.timeout))?;
     if !json {
         output::bytes(format!("{}\n", plan.describe()).as_bytes())?;

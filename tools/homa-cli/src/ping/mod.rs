@@ -41,7 +41,7 @@ pub(crate) fn run(args: &PingArgs, json: bool) -> Result<(), CliError> {
 
 /// Settings of the client.
 fn client_settings(args: &PingArgs) -> Settings {
-    settings(args.busy, (args.size as u32).max(MESSAGE_BYTES_MAX))
+    settings(args.busy, (args.size as u32).max(MESSAGE_BYTES_MAX)).over(&args.transport.driver)
 }
 
 /// How pings ended.

@@ -32,7 +32,10 @@ const IDLE: Duration = Duration::from_secs(3_600);
 
 /// An endpoint set up by these settings.
 fn builder(protocol: Protocol, settings: &Settings) -> EndpointBuilder {
+    let (driver, xdp) = settings.driver.choice();
     let builder = EndpointBuilder::new()
+        .driver(driver)
+        .xdp(xdp)
         .max_message_bytes(settings.message_bytes_max)
         .carriage(protocol.carriage().unwrap_or(Carriage::Udp))
         .tcp_encapsulated(protocol == Protocol::HomaIpTcp);
@@ -61,7 +64,9 @@ fn open_client(
     }
     let any = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
     let first = servers.first().copied().unwrap_or(any);
-    builder.client().map_err(|error| client_failed(protocol, first, error))
+    let endpoint = builder.client().map_err(|error| client_failed(protocol, first, error))?;
+    settings.driver.say(&endpoint);
+    Ok(endpoint)
 }
 
 /// A client of some servers.
@@ -166,7 +171,9 @@ pub(crate) fn bind(
     settings: &Settings,
 ) -> Result<Endpoint, CliError> {
     let bound = builder(protocol, settings).bind(address);
-    bound.map_err(|error| bind_failed(protocol, address, error))
+    let endpoint = bound.map_err(|error| bind_failed(protocol, address, error))?;
+    settings.driver.say(&endpoint);
+    Ok(endpoint)
 }
 
 /// Serves for ever; each reply leaves `delay` after its request arrived.

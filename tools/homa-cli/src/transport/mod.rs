@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     body::{self, Order},
     error::CliError,
+    options::DriverArgs,
 };
 
 pub(crate) mod calls;
@@ -168,9 +169,17 @@ pub(crate) struct Settings {
     pub tcp_writes: TcpWrites,
     /// The longest message accepted or sent, in bytes; Homa only.
     pub message_bytes_max: u32,
+    /// What moves packets; Homa only.
+    #[serde(default)]
+    pub driver: DriverArgs,
 }
 
 impl Settings {
+    /// The same with another driver.
+    pub(crate) fn over(self, driver: &DriverArgs) -> Self {
+        Self { driver: driver.clone(), ..self }
+    }
+
     /// Those of TCP.
     pub(crate) fn tcp(&self) -> homa_bench::tcp::Settings {
         homa_bench::tcp::Settings {

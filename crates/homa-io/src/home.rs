@@ -13,20 +13,20 @@ const CURRENT: &str = "/proc/thread-self/ns/net";
 /// The namespace in which the driver was opened. Sockets made later have to be made there too,
 /// whichever thread drives then.
 #[derive(Debug)]
-pub(super) struct Home {
+pub(crate) struct Home {
     namespace: File,
 }
 
 impl Home {
     /// The namespace of this thread.
-    pub(super) fn here() -> io::Result<Self> {
+    pub(crate) fn here() -> io::Result<Self> {
         Ok(Self { namespace: File::open(CURRENT)? })
     }
 
     /// Does `what` in this namespace: directly, or if this thread is in another one, on a thread
     /// that goes there, which takes a program that may change namespaces, as one that is in several
     /// can.
-    pub(super) fn within<T: Send>(
+    pub(crate) fn within<T: Send>(
         &self,
         what: impl FnOnce() -> io::Result<T> + Send,
     ) -> io::Result<T> {
