@@ -158,8 +158,9 @@ impl UdpDriver {
             socket.set_receive_tos(true)?;
         }
         let train_max = if config.offload && socket.gso_supported() { GSO_SEGMENTS_MAX } else { 1 };
+        let local = socket.local_addr()?;
         Ok(Self {
-            local: socket.local_addr()?,
+            local,
             capacity: capacity_of(buffer_bytes as u64),
             receiver: Receiver::new(config.receives_per_call),
             reports: Reports::default(),
@@ -168,11 +169,7 @@ impl UdpDriver {
             train_max,
             joined: Vec::with_capacity(2048),
             other_marks: 0,
-            connection: if config.one_peer {
-                Connection::Possible { to: None, sends: 0 }
-            } else {
-                Connection::Never
-            },
+            connection: Connection::first(local, config.one_peer),
             socket,
         })
     }

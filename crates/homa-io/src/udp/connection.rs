@@ -1,5 +1,6 @@
 //! A client that speaks to one server only has its socket connected to it: the kernel then keeps
-//! the route, which saves some 400 ns per packet sent.
+//! the route, which saves some 400 ns per packet sent. Only IPv4 sockets are connected: one of IPv6
+//! that was disconnected hears no other IPv6 address any more (Linux 6.18 keeps the former one).
 
 use std::io;
 use std::net::SocketAddr;
@@ -27,6 +28,16 @@ pub(super) enum Connection {
     },
     /// To this address.
     To(SocketAddr),
+}
+
+impl Connection {
+    /// That of a new socket with a local address; `one_peer`: it may speak to one peer only.
+    pub(super) fn first(local: SocketAddr, one_peer: bool) -> Self {
+        match one_peer && local.is_ipv4() {
+            true => Self::Possible { to: None, sends: 0 },
+            false => Self::Never,
+        }
+    }
 }
 
 impl UdpDriver {

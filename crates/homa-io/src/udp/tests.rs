@@ -415,7 +415,7 @@ fn nothing_is_queued_on_loopback() {
 #[test]
 fn a_client_of_one_server_is_connected_and_of_two_is_heard_by_both() {
     let config = UdpConfig::default().one_peer(true);
-    let mut client = UdpDriver::bind("[::]:0".parse().unwrap(), &config).unwrap();
+    let mut client = UdpDriver::bind("0.0.0.0:0".parse().unwrap(), &config).unwrap();
     let port = client.local_addr().port();
     let mut servers = [bind("127.0.0.1:0"), bind("127.0.0.1:0")];
     for (index, connected) in [(0, true), (1, false), (0, false)] {
@@ -427,5 +427,22 @@ fn a_client_of_one_server_is_connected_and_of_two_is_heard_by_both() {
         let back = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port);
         send(&mut servers[index], back, &[segment(0..20)]).unwrap();
         assert_eq!(drain(&mut client).packets.len(), 1);
+    }
+}
+
+#[test]
+fn a_dual_stack_client_hears_ipv6_after_many_packets_to_ipv4() {
+    let config = UdpConfig::default().one_peer(true);
+    let mut client = UdpDriver::bind("[::]:0".parse().unwrap(), &config).unwrap();
+    let port = client.local_addr().port();
+    let (mut four, mut six) = (bind("127.0.0.1:0"), bind("[::1]:0"));
+    for (server, back) in
+        [(&mut four, Ipv4Addr::LOCALHOST.into()), (&mut six, Ipv6Addr::LOCALHOST.into())]
+    {
+        for _ in 0..10 {
+            send(&mut client, server.local_addr(), &[segment(0..10)]).unwrap();
+        }
+        send(server, SocketAddr::new(back, port), &[segment(0..20)]).unwrap();
+        assert_eq!(drain(&mut client).packets.len(), 1, "from {back}");
     }
 }
