@@ -131,8 +131,8 @@ impl Pacer {
         }
     }
 
-    /// Puts a message last in the line, or changes the rank of the first. `false`: there is no line,
-    /// or it would be none.
+    /// Puts a message last in the line, or changes the rank of the first. `false`: there is no
+    /// line, or it would be none.
     #[inline(never)]
     fn stands_in_line(&mut self, entry: &Entry) -> bool {
         let Some(first) = &self.first else { return false };
