@@ -121,20 +121,27 @@ impl DriverTask {
     /// Turns until somebody was woken or there is nothing to do.
     fn drive(&mut self, core: &Core, context: &mut Context<'_>) -> Step {
         self.drain_timer(context);
+        let (mut received, mut step) = (false, Step::Yield { woke: 0 });
         for _ in 0..TURNS_MAX {
             // Forgotten before the socket is emptied, so that what comes then is noticed.
             if let Poll::Ready(Ok(mut ready)) = self.socket.poll_read_ready(context) {
                 ready.clear_ready();
             }
-            let turned = core.turn();
+            let turned = if self.spin_until_ns == 0 { core.turn() } else { core.spin_turn() };
+            received |= turned.received;
             if turned.woke > 0 {
-                return Step::Yield { woke: turned.woke };
+                step = Step::Yield { woke: turned.woke };
+                break;
             }
             if !turned.more && self.socket.poll_read_ready(context).is_pending() {
-                return Step::Sleep;
+                step = Step::Sleep;
+                break;
             }
         }
-        Step::Yield { woke: 0 }
+        if received {
+            self.begin_spin(core);
+        }
+        step
     }
 
     fn drain_timer(&mut self, context: &mut Context<'_>) {
@@ -175,7 +182,7 @@ impl DriverTask {
         }
     }
 
-    /// A waiter was woken: more packets may come soon.
+    /// Something was received: more packets may come soon, also of a message that wakes nobody yet.
     fn begin_spin(&mut self, core: &Core) {
         let spin_ns = if self.may_spin { core.spin_ns() } else { 0 };
         if self.spin_until_ns != 0 && core.learns_to_spin() {
@@ -244,9 +251,6 @@ impl Future for DriverTask {
             drop(attendance);
             match step {
                 Step::Yield { woke } => {
-                    if woke > 0 {
-                        task.begin_spin(&core);
-                    }
                     // What several submit is sent together when they have run.
                     core.task.set_returns(woke > 1);
                     task.yield_now(context);

@@ -292,3 +292,40 @@ fn tasks_and_threads_share_an_endpoint() {
     });
     thread.join().unwrap();
 }
+
+/// How often this thread has given its core away to sleep.
+fn sleeps() -> u64 {
+    let status = std::fs::read_to_string("/proc/thread-self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+    line.unwrap().trim().parse().unwrap()
+}
+
+#[test]
+fn a_task_that_looks_for_packets_does_not_sleep_between_those_of_a_message() {
+    const PIECES: u64 = 50;
+    let server = common::bind_with(|builder| builder.busy_poll(true));
+    let address = server.local_addr();
+    let calling = std::thread::spawn(move || {
+        let piece = pattern(10_000);
+        let length = piece.len() as u32 * PIECES as u32;
+        let call = client().call_streaming(address).length(length);
+        let (mut sender, response) = call.open().wait().unwrap();
+        for _ in 0..PIECES {
+            sender.send(piece.clone()).wait().unwrap();
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        sender.finish().unwrap();
+        response.wait().unwrap()
+    });
+    runtime().block_on(async {
+        let before = sleeps();
+        let request = timeout(SOON, server.accept()).await.unwrap().unwrap();
+        let slept = sleeps() - before;
+        assert!(slept < PIECES / 2, "{slept} sleeps");
+        request.reply("got it").await.unwrap();
+        // The runtime drives until the client has its answer.
+        tokio::task::spawn_blocking(|| assert_eq!(calling.join().unwrap(), "got it"))
+            .await
+            .unwrap();
+    });
+}
