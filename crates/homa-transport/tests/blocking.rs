@@ -463,17 +463,3 @@ fn busy_polling_works_and_so_does_never_spinning() {
         }
     }
 }
-
-#[test]
-fn a_client_that_called_over_ipv4_many_times_can_call_over_ipv6() {
-    let servers = ["127.0.0.1:0", "[::1]:0"].map(echo_server);
-    let client = common::client();
-    for _ in 0..2 {
-        for server in servers {
-            for _ in 0..20 {
-                let call = client.call(server, "hello").timeout(SOON);
-                assert_eq!(call.wait().unwrap(), "hello");
-            }
-        }
-    }
-}
