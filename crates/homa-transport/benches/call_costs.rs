@@ -3,12 +3,16 @@
 //! homa-transport --bench call_costs` and for a profile of user space `valgrind --tool=callgrind`
 //! on the program that is built. The number of calls may be given.
 
+#[path = "support/arguments.rs"]
+mod arguments;
+
 use std::time::Instant;
 
 use homa_transport::Endpoint;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let calls = number_or(100_000, 100);
+    let usual = if arguments::is_bench() { 100_000 } else { 100 };
+    let [calls] = arguments::numbers([usual])?;
     let server = Endpoint::builder().busy_poll(true).bind("127.0.0.1:0")?;
     let client = Endpoint::builder().busy_poll(true).client()?;
     let request = bytes::Bytes::from_static(&[7; 100]);
@@ -20,15 +24,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         request.reply(answer).wait()?;
         call.wait()?;
     }
-    let each = begin.elapsed() / calls.max(1);
+    let each = begin.elapsed() / u32::try_from(calls.max(1))?;
     println!("{calls} calls of 100 bytes, {each:?} each for both sides together");
     Ok(())
-}
-
-/// The first number among the arguments, or else so many under `cargo bench` and few in a test of
-/// this.
-fn number_or(many: u32, few: u32) -> u32 {
-    let mut numbers = std::env::args().skip(1).flat_map(|word| word.parse());
-    let is_bench = std::env::args().any(|word| word == "--bench");
-    numbers.next().unwrap_or(if is_bench { many } else { few })
 }

@@ -2,6 +2,9 @@
 //! process with both ends, while nothing else happens. Arguments: how many calls, and for how many
 //! seconds.
 
+#[path = "support/arguments.rs"]
+mod arguments;
+
 use std::time::{Duration, Instant};
 
 use homa_transport::{Endpoint, Request};
@@ -19,14 +22,8 @@ fn cpu_ns() -> Result<u64, Failed> {
 }
 
 fn main() -> Result<(), Failed> {
-    let words: Vec<String> =
-        std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
-    let number = |nth: usize, usual: u64| words.get(nth).map_or(Ok(usual), |word| word.parse());
-    let is_bench = std::env::args().any(|word| word == "--bench");
-    let (calls, seconds) = match is_bench {
-        true => (number(0, 100_000)?, number(1, 20)?),
-        false => (number(0, 100)?, number(1, 1)?),
-    };
+    let usual = if arguments::is_bench() { [100_000, 20] } else { [100, 1] };
+    let [calls, seconds] = arguments::numbers(usual)?;
     let builder = || Endpoint::builder().outstanding_calls_max(1 << 20);
     let server = builder().bind("127.0.0.1:0")?;
     let client = builder().client()?;
@@ -44,11 +41,11 @@ fn main() -> Result<(), Failed> {
         }
     }
     set.flush();
-    while (requests.len() as u64) < calls {
+    while requests.len() < calls {
         let waited = server.accept().wait_timeout(Duration::from_secs(10));
         requests.push(waited.ok_or("a request is lost")??);
     }
-    let window = Duration::from_secs(seconds);
+    let window = Duration::from_secs(seconds as u64);
     let serving = std::thread::spawn({
         let server = server.clone();
         move || server.accept().wait_timeout(2 * window).is_some()

@@ -3,31 +3,20 @@
 //! instructions. Arguments: how many are under way, and how many calls. `tools/instructions` counts
 //! both sides; for one of them, callgrind takes `--toggle-collect='*client_step*'`.
 
+#[path = "support/arguments.rs"]
+mod arguments;
+#[path = "support/ticks.rs"]
+mod ticks;
+
 use std::hint::black_box;
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use homa_io::udp::{UdpConfig, UdpDriver};
-use homa_transport::{CallSet, Clock, Endpoint};
+use homa_transport::{CallSet, Endpoint};
+use ticks::Ticks;
 
 type Failed = Box<dyn std::error::Error>;
-
-/// Time that passes with each look, in ns.
-const TICK_NS: u64 = 50;
-
-/// A clock that goes on when it is looked at.
-#[derive(Clone, Debug, Default)]
-struct Ticks(Arc<AtomicU64>);
-
-impl Clock for Ticks {
-    fn now_ns(&self) -> u64 {
-        let now_ns = self.0.load(Ordering::Relaxed) + TICK_NS;
-        self.0.store(now_ns, Ordering::Relaxed);
-        now_ns
-    }
-}
 
 /// Takes `count` responses and begins a call for each.
 #[inline(never)]
@@ -59,12 +48,9 @@ fn server_step(server: &Endpoint, count: usize) -> Result<(), Failed> {
 }
 
 fn main() -> Result<(), Failed> {
-    let words: Vec<String> =
-        std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
-    let number = |nth: usize, usual: usize| words.get(nth).map_or(Ok(usual), |word| word.parse());
-    let is_bench = std::env::args().any(|word| word == "--bench");
-    let (outstanding, calls) = (number(0, 64)?, number(1, if is_bench { 640_000 } else { 640 })?);
-    let clock = Ticks::default();
+    let usual = if arguments::is_bench() { 640_000 } else { 640 };
+    let [outstanding, calls] = arguments::numbers([64, usual])?;
+    let clock = Ticks::from_ns(0);
     let endpoint = |serve| -> Result<_, Failed> {
         let driver = UdpDriver::bind("127.0.0.1:0".parse()?, &UdpConfig::default())?;
         Ok(Endpoint::builder().busy_poll(true).on_driver(driver, clock.clone(), serve)?)

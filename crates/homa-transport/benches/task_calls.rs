@@ -3,34 +3,24 @@
 //! run executes nearly the same instructions. Arguments: how many are under way, and how many
 //! calls. `tools/instructions` counts both sides.
 
+#[path = "support/arguments.rs"]
+mod arguments;
+#[path = "support/ticks.rs"]
+mod ticks;
+
 use std::hint::black_box;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
 use homa_io::udp::{UdpConfig, UdpDriver};
-use homa_transport::{Clock, Endpoint};
+use homa_transport::Endpoint;
+use ticks::Ticks;
 use tokio::task::JoinSet;
 
 type Failed = Box<dyn std::error::Error + Send + Sync>;
 
-/// Time that passes with each look, in ns.
-const TICK_NS: u64 = 50;
-/// Begin of that time: so far ahead of the system's that no task is woken by a timer.
+/// Begin of the clock: so far ahead of the system's that no task is woken by a timer.
 const BEGIN_NS: u64 = 1 << 62;
-
-/// A clock that goes on when it is looked at.
-#[derive(Clone, Debug)]
-struct Ticks(Arc<AtomicU64>);
-
-impl Clock for Ticks {
-    fn now_ns(&self) -> u64 {
-        let now_ns = self.0.load(Ordering::Relaxed) + TICK_NS;
-        self.0.store(now_ns, Ordering::Relaxed);
-        now_ns
-    }
-}
 
 /// Answers each request with its body.
 async fn serve(server: Endpoint) -> Result<(), Failed> {
@@ -42,7 +32,7 @@ async fn serve(server: Endpoint) -> Result<(), Failed> {
 }
 
 async fn run(outstanding: usize, calls: usize) -> Result<(), Failed> {
-    let clock = Ticks(Arc::new(AtomicU64::new(BEGIN_NS)));
+    let clock = Ticks::from_ns(BEGIN_NS);
     let endpoint = |serve| -> Result<_, Failed> {
         let driver = UdpDriver::bind("127.0.0.1:0".parse()?, &UdpConfig::default())?;
         let builder = Endpoint::builder().spin(Duration::ZERO);
@@ -69,11 +59,8 @@ async fn run(outstanding: usize, calls: usize) -> Result<(), Failed> {
 }
 
 fn main() -> Result<(), Failed> {
-    let words: Vec<String> =
-        std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
-    let number = |nth: usize, usual: usize| words.get(nth).map_or(Ok(usual), |word| word.parse());
-    let is_bench = std::env::args().any(|word| word == "--bench");
-    let (outstanding, calls) = (number(0, 64)?, number(1, if is_bench { 640_000 } else { 640 })?);
+    let usual = if arguments::is_bench() { 640_000 } else { 640 };
+    let [outstanding, calls] = arguments::numbers([64, usual])?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
     let begin = std::time::Instant::now();
     runtime.block_on(run(outstanding, calls))?;
