@@ -52,6 +52,9 @@ impl Receiver {
             rpc.rx.flags = data.message_flags(&header.common);
         }
         rpc.rx.streaming |= rpc.call.streaming_response;
+        rpc.progress_at = ctx.now;
+        rpc.pending.add(Happened::Started);
+        ctx.events.push(rpc);
         let begins = data.offset(header.common.sequence) == 0;
         let comes_whole = begins && payload >= length && profile.is_native();
         if comes_whole && self.take_whole(rpc, peer, ctx) {
@@ -64,7 +67,6 @@ impl Receiver {
         rpc.rx.granting.set_round_trip_bytes(self.round_trip_bytes(peer, &ctx.config));
         rpc.rx.unvalidated = peer.is_some_and(|peer| needs_validation(rpc, peer));
         rpc.rx.moved_at = ctx.now;
-        rpc.progress_at = ctx.now;
         let upto = rpc.rx.granted;
         if !self.memory.reserve(rpc, upto) {
             rpc.rx.unallocated = true;
@@ -74,8 +76,6 @@ impl Receiver {
             // Also if the packet at hand should find no memory: the message is known now.
             self.granter.touch(rpc);
         }
-        rpc.pending.add(Happened::Started);
-        ctx.events.push(rpc);
     }
 
     /// Takes all of a message that has just begun: nothing of it is to be granted or missing. What
@@ -90,11 +90,8 @@ impl Receiver {
             return false;
         }
         rpc.rx.data.take_whole();
-        rpc.progress_at = ctx.now;
         self.buffer.note_payload(ctx.now, length);
         ctx.stats.bytes_received.inc_by(u64::from(length));
-        rpc.pending.add(Happened::Started);
-        ctx.events.push(rpc);
         true
     }
 
