@@ -250,7 +250,15 @@ impl Context<'_> {
 
     /// The RPC is over; its outgoing message may have been released until now.
     fn ended(&mut self, key: RpcKey, released_upto: Option<u32>) {
-        let Some(Entry::Rpc(rpc)) = self.registry.remove(key) else { return };
+        let rpc = match self.registry.remove(key) {
+            Some(Entry::Rpc(rpc)) => rpc,
+            // It ends only after its response or its failure; without either nothing else would.
+            Some(Entry::Member(member)) => {
+                let error = CallError::new(member.server, CallErrorKind::Closed);
+                return self.registry.sets.finish(member, Err(error));
+            }
+            None => return,
+        };
         let mut state = rpc.lock();
         state.outgoing.released_upto = released_upto.unwrap_or(state.outgoing.released_upto);
         self.rooms.release(rpc.role, &mut state, self.wakes);
