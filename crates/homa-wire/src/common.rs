@@ -117,21 +117,21 @@ impl Common {
 pub(crate) struct RawCommon {
     source_port: U16,
     destination_port: U16,
-    sequence: U32,
-    incarnation: U24,
+    pub(crate) sequence: U32,
+    pub(crate) incarnation: U24,
     packet_type: u8,
     doff: u8,
     flags: u8,
-    window: U16,
+    pub(crate) window: U16,
     checksum: U16,
     urgent: U16,
-    sender_id: U64,
+    pub(crate) sender_id: U64,
 }
 const _: () = assert!(size_of::<RawCommon>() == COMMON_HEADER_BYTES);
 
 impl RawCommon {
     #[inline]
-    fn new(common: &Common, packet_type: PacketType) -> Self {
+    pub(crate) fn new(common: &Common, packet_type: PacketType) -> Self {
         Self {
             source_port: common.source_port.into(),
             destination_port: common.destination_port.into(),

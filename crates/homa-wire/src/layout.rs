@@ -105,14 +105,14 @@ pub(crate) struct U24([u8; 3]);
 
 impl U24 {
     #[inline]
-    const fn get(self) -> u32 {
+    pub(crate) const fn get(self) -> u32 {
         let [high, middle, low] = self.0;
         u32::from_be_bytes([0, high, middle, low])
     }
 
     /// Keeps the lower 24 bits.
     #[inline]
-    const fn new(value: u32) -> Self {
+    pub(crate) const fn new(value: u32) -> Self {
         let [_, high, middle, low] = value.to_be_bytes();
         Self([high, middle, low])
     }
@@ -143,7 +143,7 @@ macro_rules! layout {
         )]
         #[repr(C)]
         pub(crate) struct $raw {
-            $($field: $form,)*
+            $(pub(crate) $field: $form,)*
         }
 
         impl $crate::layout::Wire for $name {

@@ -72,6 +72,7 @@ mod packet;
 mod packet_type;
 mod reason;
 mod rpc_id;
+mod whole;
 
 pub use body::{Ack, AckEntry, Cutoffs, Data, Grant, Resend};
 pub use checksum::Sum;
@@ -85,6 +86,7 @@ pub use packet::Packet;
 pub use packet_type::{Body, PacketType};
 pub use reason::Reason;
 pub use rpc_id::RpcId;
+pub use whole::{DataView, WholeMessages};
 
 /// Bytes that hold any header with its extension; a buffer of this size never makes
 /// [`Header::encode`] fail.
