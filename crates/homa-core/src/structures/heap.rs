@@ -1,10 +1,10 @@
 //! A priority queue over indices whose entries can be re-ranked and removed.
 
-use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
 use super::OutOfMemory;
 use super::index::Index;
+use super::ring::Ring;
 
 /// Children per node: fewer levels than a binary heap, and the children share a cache line.
 const ARITY: usize = 4;
@@ -12,8 +12,9 @@ const ARITY: usize = 4;
 const ABSENT: u32 = u32::MAX;
 /// Positions from this one on are places in the run, others in the heap.
 const RUN: u32 = 1 << 31;
-/// Places in a run: their numbers begin again behind the last, and none is [`ABSENT`].
-const PLACES: u32 = 1 << 30;
+/// The part of an entry's number in the run that is its position: no run has more entries, and none
+/// is at [`ABSENT`].
+const NUMBERS: u32 = 1 << 30;
 
 /// Min-queue of `(key, index)` in which every index occurs at most once; its position is stored,
 /// so that re-ranking and removing cost O(log n), amortised. Keys that come in ascending order
@@ -25,9 +26,7 @@ const PLACES: u32 = 1 << 30;
 pub(crate) struct IndexedHeap<I, K> {
     entries: Vec<(K, I)>,
     /// Ascending keys. `None`: it was removed; neither the first nor the last is.
-    run: VecDeque<(K, Option<I>)>,
-    /// The number of the first place in the run, below [`PLACES`].
-    run_begin: u32,
+    run: Ring<(K, Option<I>)>,
     /// By index: where in `entries` or in `run` it is, or [`ABSENT`].
     positions: Vec<u32>,
 }
@@ -35,7 +34,7 @@ pub(crate) struct IndexedHeap<I, K> {
 impl<I: Index, K: Ord + Copy> IndexedHeap<I, K> {
     /// An empty heap that accepts no index yet.
     pub(crate) const fn new() -> Self {
-        Self { entries: Vec::new(), run: VecDeque::new(), run_begin: 0, positions: Vec::new() }
+        Self { entries: Vec::new(), run: Ring::new(), positions: Vec::new() }
     }
 
     /// Makes room for all indices below `index_limit`: none of them ever allocates again.
@@ -47,14 +46,13 @@ impl<I: Index, K: Ord + Copy> IndexedHeap<I, K> {
         if index_limit <= self.positions.len() {
             return Ok(());
         }
-        if u32::try_from(index_limit).map_or(true, |limit| limit >= PLACES) {
+        if u32::try_from(index_limit).map_or(true, |limit| limit >= NUMBERS) {
             return Err(OutOfMemory);
         }
         let more_positions = index_limit.saturating_sub(self.positions.len());
         let more_entries = index_limit.saturating_sub(self.entries.len());
-        let more_run = index_limit.saturating_sub(self.run.len());
         self.entries.try_reserve(more_entries).map_err(|_| OutOfMemory)?;
-        self.run.try_reserve(more_run).map_err(|_| OutOfMemory)?;
+        self.run.try_reserve(index_limit)?;
         self.positions.try_reserve(more_positions).map_err(|_| OutOfMemory)?;
         self.positions.resize(index_limit, ABSENT);
         Ok(())
@@ -80,12 +78,9 @@ impl<I: Index, K: Ord + Copy> IndexedHeap<I, K> {
         }
         let ascends = self.run.back().is_none_or(|last| last.0 <= key);
         // What was removed takes room as well.
-        if ascends && self.run.len() < self.run.capacity() {
-            let place = (self.run_begin.wrapping_add(self.run.len() as u32)) % PLACES;
-            self.run.push_back((key, Some(index)));
-            self.set_position(index, RUN | place);
-        } else {
-            self.enter_heap(index, key);
+        match if ascends { self.run.push_back((key, Some(index))) } else { None } {
+            Some(number) => self.set_position(index, position_in_run(number)),
+            None => self.enter_heap(index, key),
         }
         true
     }
@@ -127,9 +122,7 @@ impl<I: Index, K: Ord + Copy> IndexedHeap<I, K> {
     pub(crate) fn key(&self, index: I) -> Option<K> {
         match *self.positions.get(index.position())? {
             ABSENT => None,
-            position if position >= RUN => {
-                self.run.get(self.place_in_run(position)).map(|&(key, _)| key)
-            }
+            position if position >= RUN => self.run.get(position).map(|&(key, _)| key),
             position => self.entries.get(position as usize).map(|&(key, _)| key),
         }
     }
@@ -156,17 +149,12 @@ impl<I: Index, K: Ord + Copy> IndexedHeap<I, K> {
         }
     }
 
-    /// Which entry of the run has this position.
-    fn place_in_run(&self, position: u32) -> usize {
-        ((position & !RUN).wrapping_sub(self.run_begin) % PLACES) as usize
-    }
-
     /// Gives the last entry of the run another key, if that is this position and it ascends still.
     #[inline]
     fn change_last(&mut self, position: u32, key: K) -> bool {
-        let place = self.place_in_run(position);
-        let above = place.checked_sub(1).and_then(|above| self.run.get(above));
-        let stays = place + 1 == self.run.len() && above.is_none_or(|above| above.0 <= key);
+        let is_last = self.run.last().is_some_and(|last| position_in_run(last) == position);
+        let above = if self.run.len() > 1 { self.run.get(position.wrapping_sub(1)) } else { None };
+        let stays = is_last && above.is_none_or(|above| above.0 <= key);
         if let Some(last) = self.run.back_mut().filter(|_| stays) {
             last.0 = key;
         }
@@ -176,13 +164,11 @@ impl<I: Index, K: Ord + Copy> IndexedHeap<I, K> {
     /// Takes the entry of this position out of the run.
     #[inline]
     fn leave_run(&mut self, position: u32) -> Option<K> {
-        let place = self.place_in_run(position);
-        let entry = self.run.get_mut(place)?;
+        let entry = self.run.get_mut(position)?;
         let key = entry.0;
         entry.1 = None;
         while let Some((_, None)) = self.run.front() {
             self.run.pop_front();
-            self.run_begin = self.run_begin.wrapping_add(1) % PLACES;
         }
         while let Some((_, None)) = self.run.back() {
             self.run.pop_back();
@@ -261,6 +247,12 @@ impl<I: Index, K: Ord + Copy> IndexedHeap<I, K> {
     }
 }
 
+/// The position of the entry with this number in the run.
+#[inline]
+fn position_in_run(number: u32) -> u32 {
+    RUN | (number % NUMBERS)
+}
+
 #[cfg(test)]
 mod tests {
     use alloc::collections::BTreeMap;
@@ -293,10 +285,10 @@ mod tests {
                 assert!(heap.entries[(position - 1) / ARITY].0 <= key);
             }
         }
-        for (place, &(key, index)) in heap.run.iter().enumerate() {
-            assert!(place == 0 || heap.run[place - 1].0 <= key);
+        assert!(heap.run.iter().is_sorted_by_key(|&(key, _)| key));
+        for &(key, index) in heap.run.iter() {
             if let Some(index) = index {
-                assert_eq!(heap.place_in_run(heap.positions[index.position()]), place);
+                assert_eq!(heap.key(index), Some(key));
             }
         }
         let ends = [heap.run.front(), heap.run.back()];
@@ -310,8 +302,10 @@ mod tests {
         fn behaves_like_a_sorted_map(operations in prop::collection::vec(operation(), 0..300)) {
             let mut heap = IndexedHeap::<TestIndex, _>::new();
             heap.try_reserve(32).unwrap();
-            // Places of the run soon begin again.
-            heap.run_begin = PLACES - 20;
+            // Numbers of the run soon begin again.
+            heap.set(0.into(), (0, 0));
+            heap.remove(0.into());
+            heap.run.begin_at(NUMBERS - 20);
             let mut model: BTreeMap<u32, (u16, u32)> = BTreeMap::new();
             for operation in operations {
                 match operation {
@@ -360,13 +354,13 @@ mod tests {
     fn reserved_indices_never_allocate() {
         let mut heap = IndexedHeap::<TestIndex, _>::new();
         heap.try_reserve(100).unwrap();
-        let capacity = (heap.entries.capacity(), heap.run.capacity());
+        let capacity = heap.entries.capacity();
         for round in 0..3u32 {
             for index in 0..100 {
                 heap.set(index.into(), (index * 7919 + round) % 101);
             }
         }
-        assert_eq!((heap.entries.capacity(), heap.run.capacity()), capacity);
+        assert_eq!(heap.entries.capacity(), capacity);
         assert_eq!(heap.len(), 100);
     }
 

@@ -7,6 +7,7 @@ pub(crate) mod heap;
 pub(crate) mod index;
 pub(crate) mod ranges;
 pub(crate) mod reassembly;
+pub(crate) mod ring;
 pub(crate) mod shared_heap;
 pub(crate) mod table;
 
