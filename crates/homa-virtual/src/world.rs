@@ -72,6 +72,8 @@ pub struct World {
     pub steps_max: u64,
     /// Shows every packet sent, one line each, on standard error.
     pub show_packets: bool,
+    /// RPCs in short form are expanded now and then, which changes nothing that is sent.
+    pub expands: bool,
     steps: u64,
     rare: Rare,
     longest_pause_ns: u64,
@@ -103,6 +105,7 @@ impl World {
             rare: Rare::default(),
             longest_pause_ns: 0,
             show_packets: false,
+            expands: false,
             dice: Dice::new(seed),
             ledger: Ledger::default(),
             auditor: Auditor::default(),

@@ -6,7 +6,8 @@
 //! `HOMA_FIRST_SEED=N` where they begin, `HOMA_FAILURES_MAX=N` how many may fail before the rest is
 //! not tried (default 8). A failure prints `HOMA_SEED=…`, the first one also `HOMA_SHRINK=…`, which
 //! leaves out of it what it fails without (`HOMA_SHRINK=0`: not tried). With these variables only
-//! this world runs, and `HOMA_SHOW_PACKETS=1` shows its packets. `HOMA_KIND=drill`, `calm` or
+//! this world runs, and `HOMA_SHOW_PACKETS=1` shows its packets. `HOMA_SHORT_FORM=0` keeps all RPCs
+//! in their general form; no packet changes. `HOMA_KIND=drill`, `calm` or
 //! `troubled` tries only what is of this kind.
 
 #[path = "seeds/calm.rs"]
@@ -74,6 +75,8 @@ impl Coverage {
 struct Trial {
     world: World,
     cut: Cut,
+    /// RPCs may be in short form.
+    short_form: bool,
     /// What happens in it, by name.
     troubles: Vec<&'static str>,
     /// From then on nothing new goes wrong, in ns.
@@ -123,12 +126,23 @@ fn pick<T: Copy>(dice: &mut Dice, from: &[T]) -> T {
     from[dice.below(from.len() as u64) as usize]
 }
 
+/// Whether RPCs may be in short form.
+fn short_form() -> bool {
+    std::env::var("HOMA_SHORT_FORM").map_or(true, |value| value != "0")
+}
+
 impl Trial {
     fn new(seed: u64, cut: &Cut) -> Self {
+        Self::in_form(seed, cut, short_form())
+    }
+
+    /// A trial in which RPCs may be in short form, or not.
+    fn in_form(seed: u64, cut: &Cut, short_form: bool) -> Self {
         let mut dice = Dice::new(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ 0x0068_6F6D_6121);
         let mut trial = Self {
             world: World::new(seed),
             cut: cut.clone(),
+            short_form,
             troubles: Vec::new(),
             calm_ns: 0,
             delay_ns: 0,
@@ -147,6 +161,7 @@ impl Trial {
         };
         trial.world.steps_max = STEPS_MAX;
         trial.world.auditor.calm = trial.calm;
+        trial.world.expands = seed % 8 == 7;
         let hosts = pick(&mut dice, &[2, 2, 2, 3, 3, 4, 6]);
         trial.add_hosts(&mut dice, hosts);
         trial.plan_links(&mut dice, hosts);
@@ -218,6 +233,7 @@ impl Trial {
                 let mut dice = Dice::new(dice.clone().roll() + number as u64);
                 own.config = Config::random(&mut |low, high| between(&mut dice, low, high));
             }
+            own.config.fixed.short_form &= self.short_form;
             own.tx_queue_bytes = if percent(dice, 30) { 100_000 } else { u64::MAX };
             if let (1, Some(dice)) = (number, &misconduct) {
                 use Conduct::{NeverAcknowledges, OnlyAnnounces, OnlySendsData};

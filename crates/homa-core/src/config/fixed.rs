@@ -39,6 +39,9 @@ pub struct Fixed {
     pub peer_idle_min: Duration,
     /// Peers idle for longer are evicted. 120 s, as Linux.
     pub peer_idle_max: Duration,
+    /// RPCs of one short packet each way are kept in a short form as long as nothing unusual
+    /// happens to them. It costs less and changes no packet. Yes.
+    pub short_form: bool,
 }
 
 impl Default for Fixed {
@@ -55,6 +58,7 @@ impl Default for Fixed {
             finished_max: 1 << 22,
             peer_idle_min: Duration::from_secs(10),
             peer_idle_max: Duration::from_secs(120),
+            short_form: true,
         }
     }
 }

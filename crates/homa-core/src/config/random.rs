@@ -149,6 +149,7 @@ impl Config {
                 finished_max,
                 peer_idle_min,
                 peer_idle_max,
+                short_form: !max_incoming_bytes.is_multiple_of(4),
             },
         }
     }

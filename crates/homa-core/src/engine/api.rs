@@ -151,6 +151,10 @@ impl Engine {
         let peer = self.peer_or_new(now, &path).ok_or(no_peer)?;
         let profile = self.peers.profile(self.ctx.now, peer);
         profile.check(length, flags)?;
+        let message = (length, flags);
+        if let Some(rpc) = self.begin_short_call(&path, peer, message, cookie, &options) {
+            return Ok(rpc);
+        }
         self.ids.try_reserve_call().map_err(|_| SendError::OutOfMemory)?;
         let rpcs_full = self.rpcs.len() >= self.ctx.config.limits.max_rpcs as usize;
         let no_rpc = if rpcs_full { SendError::RpcLimit } else { SendError::OutOfMemory };
@@ -198,6 +202,13 @@ impl Engine {
         options: ResponseOptions,
     ) -> Result<(), SendError> {
         self.ctx.tick(now, &mut self.peers);
+        let flags = flags(options.framed, options.open);
+        if let Some(index) = self.rpcs.short_of(rpc) {
+            if self.short_response(index, (length, flags), &options) {
+                return Ok(());
+            }
+            self.expand(index);
+        }
         let birth = self.rpcs.next_birth();
         let (index, rpc) = self.rpcs.live_mut(rpc).ok_or(SendError::Stale)?;
         match rpc.state() {
@@ -207,13 +218,12 @@ impl Engine {
         }
         let peer = self.peers.known(rpc.peer).ok_or(SendError::Stale)?;
         let profile = rpc.profile_with(Some(peer));
-        let flags = flags(options.framed, options.open);
         self.ctx.config.limits.check(length, flags)?;
         profile.check(length, flags)?;
         let unscheduled = peer.unscheduled_bytes(length, &self.ctx.config);
         let there = there_first(length, options.streaming_body, options.open);
         let host = peer.host();
-        let interval_ns = self.shares.first_ack_interval_ns(rpc, &self.ctx.config);
+        let interval_ns = self.shares.first_ack_interval_ns(rpc.told_busy, &self.ctx.config);
         rpc.go_on(State::Outgoing);
         rpc.tx.begin(length, there, unscheduled);
         rpc.tx.set_flags(flags);
@@ -236,6 +246,7 @@ impl Engine {
     /// less one byte if it is open. Nothing was changed.
     pub fn supply(&mut self, now: Instant, rpc: RpcKey, upto: u32) -> Result<(), RpcError> {
         self.ctx.tick(now, &mut self.peers);
+        self.expand_key(rpc);
         let (index, rpc) = self.rpcs.live_mut(rpc).ok_or(RpcError::Stale)?;
         let more = if rpc.tx.is_open() {
             self.grow(index, upto)?
@@ -254,6 +265,7 @@ impl Engine {
     /// The RPC is over, or its outgoing message is not open, or has been finished.
     pub fn finish(&mut self, now: Instant, rpc: RpcKey) -> Result<(), RpcError> {
         self.ctx.tick(now, &mut self.peers);
+        self.expand_key(rpc);
         let (index, rpc) = self.rpcs.live_mut(rpc).ok_or(RpcError::Stale)?;
         if !rpc.tx.is_open() {
             return Err(RpcError::OutOfRange);
@@ -304,6 +316,7 @@ impl Engine {
     /// The RPC is over.
     pub fn set_streaming(&mut self, now: Instant, rpc: RpcKey) -> Result<(), RpcError> {
         self.ctx.tick(now, &mut self.peers);
+        self.expand_key(rpc);
         let (_, rpc) = self.rpcs.live_mut(rpc).ok_or(RpcError::Stale)?;
         rpc.call.streaming_response = true;
         rpc.rx.read_as_stream(true);
@@ -321,6 +334,12 @@ impl Engine {
     /// The RPC is over, or `upto` lies beyond what has arrived without a gap.
     pub fn consumed(&mut self, now: Instant, rpc: RpcKey, upto: u32) -> Result<(), RpcError> {
         self.ctx.tick(now, &mut self.peers);
+        if let Some(index) = self.rpcs.short_of(rpc) {
+            if self.short_consumed(index, upto) {
+                return Ok(());
+            }
+            self.expand(index);
+        }
         let (index, rpc) = self.rpcs.live_mut(rpc).ok_or(RpcError::Stale)?;
         if upto > rpc.rx.contiguous() {
             return Err(RpcError::OutOfRange);
@@ -343,12 +362,8 @@ impl Engine {
     /// The RPC is over.
     pub fn abort(&mut self, now: Instant, rpc: RpcKey, why: FailReason) -> Result<(), RpcError> {
         self.ctx.tick(now, &mut self.peers);
-        let index = self.rpcs.resolve(rpc).ok_or(RpcError::Stale)?;
-        let rpc = self
-            .rpcs
-            .known(index)
-            .filter(|rpc| rpc.state() != State::Dead)
-            .ok_or(RpcError::Stale)?;
+        self.expand_key(rpc);
+        let (index, rpc) = self.rpcs.live_mut(rpc).ok_or(RpcError::Stale)?;
         match rpc.role {
             Role::Client => {
                 self.ctx.tell_cancelled(rpc, &self.peers);

@@ -11,6 +11,7 @@ use crate::engine::peer::shares::{HostIndex, Served};
 use crate::engine::peer::{CreditSums, Peer, PeerIndex};
 use crate::engine::rpc::index::RpcIndex;
 use crate::engine::rpc::{Role, Rpc, State};
+use crate::engine::short::View;
 use crate::event::RpcKey;
 use crate::structures::index::Index;
 
@@ -47,9 +48,9 @@ impl Engine {
         check_queues(self);
 
         for rpc in self.rpcs.iter() {
-            check_outgoing(rpc);
+            check_outgoing(&rpc);
             assert!(
-                has_waker(self, rpc),
+                has_waker(self, &rpc),
                 "nothing wakes {rpc:?} of {:?}",
                 self.peers.get(rpc.peer)
             );
@@ -75,7 +76,7 @@ impl Engine {
     }
 }
 
-fn live(engine: &Engine) -> impl Iterator<Item = &Rpc> {
+fn live(engine: &Engine) -> impl Iterator<Item = View<'_>> {
     engine.rpcs.iter().filter(|rpc| rpc.state() != State::Dead)
 }
 
@@ -152,7 +153,7 @@ fn check_peers(engine: &Engine) {
         let blocked = engine.sender.is_blocked(rpc.index(), peer);
         assert_eq!(blocked, rpc.tx.blocked, "queue of those that wait for room: {rpc:?}");
         let linked = rpc.is_client() && rpc.state() != State::Delivered;
-        assert_eq!(is_listed_call(rpc), linked, "link to the peer of {rpc:?}");
+        assert_eq!(is_listed_call(&rpc), linked, "link to the peer of {rpc:?}");
         sum.linked += usize::from(linked);
     }
     for (index, (sum, charged)) in engine.peers.indices().zip(sums.into_iter().zip(credits)) {
@@ -176,7 +177,7 @@ fn check_peer(engine: &Engine, index: PeerIndex, peer: &Peer, of_rpcs: Sums) {
     let sound = peer
         .calls
         .cursor()
-        .is_none_or(|cursor| engine.rpcs.get(cursor).is_some_and(is_listed_call));
+        .is_none_or(|cursor| engine.rpcs.view(cursor).is_some_and(|rpc| is_listed_call(&rpc)));
     assert!(sound, "cursor: {peer:?}");
     let needs_timer =
         peer.liveness.probe().is_some() || peer.liveness.waiting() > 0 || !peer.blocked.is_empty();
@@ -215,7 +216,7 @@ fn check_queues(engine: &Engine) {
         assert!(!dead || !engine.ctx.timers.has_rpc(index), "a timer of {rpc:?}");
     }
     for index in engine.rpcs.indices() {
-        if engine.rpcs.get(index).is_none() {
+        if engine.rpcs.view(index).is_none() {
             let kept = [
                 ("events", in_events[index.position()] > 0),
                 ("unallocated", engine.receiver.is_unallocated(index)),

@@ -67,7 +67,7 @@ impl Ctx {
     }
 
     /// Makes sure that the timer of an RPC looks at it within `interval_ns` from now.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn arm(&mut self, rpc: RpcIndex, interval_ns: u64) {
         self.timers.arm_rpc(rpc, self.now.plus_ns(interval_ns));
     }

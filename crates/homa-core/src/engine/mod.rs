@@ -11,6 +11,7 @@
 //! | `peer` | what is known of the other ends, who a packet is from, what a host's share is |
 //! | `ctx` | nothing: the context that all rooms share |
 //! | `rpc` | the states of an RPC, how it begins and ends, the events about it |
+//! | `short` | the same of an RPC of one packet each way, as long as nothing unusual happens |
 //! | `profile` | nothing: the profiles of packets |
 //! | `impossible` | what becomes of a broken invariant |
 
@@ -30,6 +31,7 @@ mod receiver;
 mod recovery;
 mod rpc;
 mod sender;
+mod short;
 mod stats;
 
 use crate::addr::Path;

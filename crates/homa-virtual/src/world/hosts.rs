@@ -1,6 +1,6 @@
 //! Hosts that begin, take turns, and end.
 
-use homa_core::{Engine, HostBudget, Instant, PortOptions, RpcInfo};
+use homa_core::{Engine, HostBudget, Instant, PortOptions, RpcInfo, RpcKey};
 use homa_io::Shard;
 use homa_io::driver::{Driver, RxStatus};
 use homa_wire::RpcId;
@@ -8,6 +8,7 @@ use homa_wire::RpcId;
 use super::World;
 use super::calendar::Happening;
 use crate::app::{App, Handler};
+use crate::dice::Dice;
 use crate::driver::{Done, Packet};
 use crate::host::driver_of;
 use crate::ledger::CallEnd;
@@ -106,6 +107,12 @@ impl World {
         entry.turns += 1;
         if entry.plan.uplink_mbps.is_some() {
             shard.writable();
+        }
+        if self.expands {
+            // Without the dice of the world, which must not notice.
+            let turn = Dice::new(entry.turns).roll();
+            let some = |rpc: RpcKey| turn.rotate_right(rpc.index) % 4 == 0;
+            shard.engine_mut().expand_short_forms(|rpc| turn.is_multiple_of(4) && some(rpc));
         }
         let mut handler = Handler {
             app: &mut entry.app,

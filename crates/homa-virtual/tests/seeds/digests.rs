@@ -21,7 +21,11 @@ const LINES_OF_DEBUG: usize = 5;
 
 /// What a seed does.
 fn digest(seed: u64) -> u64 {
-    let mut trial = Trial::new(seed, &Cut::default());
+    digest_of(seed, Trial::new(seed, &Cut::default()))
+}
+
+/// What a seed does in this trial.
+fn digest_of(seed: u64, mut trial: Trial) -> u64 {
     let _ = trial.run();
     let drill = match is_drill(seed) {
         true => drills::play(seed / DRILL_ONE_IN, seed).world.digest(),
@@ -81,4 +85,21 @@ fn the_first_seeds_send_the_packets_that_are_recorded() {
         other.len(),
         found.len(),
     );
+}
+
+#[test]
+fn rpcs_in_short_form_send_what_others_send_and_may_be_expanded_at_any_time() {
+    let seeds = if cfg!(debug_assertions) { 60 } else { 1_000 };
+    for seed in 0..seeds {
+        let as_ever = digest(seed);
+        for (what, short_form, expands) in [
+            ("all in general form", false, false),
+            ("none expanded without a cause", true, false),
+            ("some expanded now and then", true, true),
+        ] {
+            let mut trial = Trial::in_form(seed, &Cut::default(), short_form);
+            trial.world.expands = expands;
+            assert_eq!(digest_of(seed, trial), as_ever, "{what}: seed {seed}");
+        }
+    }
 }

@@ -38,6 +38,9 @@ impl Engine {
         id: u64,
     ) -> Result<Received, DropReason> {
         let rpc = self.ids.find(&self.rpcs, peer, path, id);
+        if let Some(index) = rpc {
+            self.expand(index);
+        }
         let foreign = match rpc {
             Some(index) => {
                 let rpc = self.rpcs.known(index);
@@ -448,6 +451,7 @@ impl Engine {
         let Some(index) = self.ids.find(&self.rpcs, self.peers.find(&path), &path, id) else {
             return;
         };
+        self.expand(index);
         let Some(rpc) = self.rpcs.known(index) else {
             return;
         };

@@ -1,6 +1,6 @@
 //! Processing of received packets: checks in the order of docs/spec/wire-format.md §9, and DATA.
 
-use homa_wire::{Body, DATA_HEADER_BYTES, Data, Header, Reason, RpcId, VERSION};
+use homa_wire::{Body, DATA_HEADER_BYTES, Data, DataView, Header, Reason, RpcId, VERSION};
 
 use crate::addr::{Carriage, Path, RxMeta};
 use crate::engine::Engine;
@@ -12,6 +12,7 @@ use crate::engine::profile::Profile;
 use crate::engine::rpc::failure::Refused;
 use crate::engine::rpc::index::RpcIndex;
 use crate::engine::rpc::{Role, Rpc, State};
+use crate::engine::short::is_short;
 use crate::engine::stats::Count;
 use crate::event::{DropReason, FailReason, Placement, Received};
 use crate::time::Instant;
@@ -28,7 +29,22 @@ impl Engine {
     ) -> Received {
         self.ctx.tick(now, &mut self.peers);
         self.ctx.stats.packets_received.inc();
-        match self.packet(meta, header, transport_len) {
+        let data = DataView::of(header, transport_len);
+        if let Some(data) = data.filter(is_short) {
+            if let Some(whole) = self.short_message(&meta.path, data, transport_len) {
+                return Received::Place(whole);
+            }
+        }
+        let parsed = match data {
+            Some(data) => Ok(data.header()),
+            None => Header::parse(header, transport_len).map_err(|_| DropReason::Malformed),
+        };
+        // By reference: `Header` is large.
+        let taken = match &parsed {
+            Ok(header) => self.packet(meta, header, transport_len),
+            Err(reason) => Err(*reason),
+        };
+        match taken {
             Ok(received) => received,
             Err(reason) => {
                 self.ctx.stats.count_drop(reason);
@@ -41,14 +57,9 @@ impl Engine {
     fn packet(
         &mut self,
         meta: &RxMeta,
-        bytes: &[u8],
+        header: &Header,
         transport_len: u32,
     ) -> Result<Received, DropReason> {
-        // By reference: `Header` is large.
-        let parsed = Header::parse(bytes, transport_len);
-        let Ok(header) = &parsed else {
-            return Err(DropReason::Malformed);
-        };
         if matches!(header.body, Body::Freeze) {
             self.ctx.stats.freezes_received.inc();
             return Ok(Received::Consumed);
@@ -174,6 +185,9 @@ impl Engine {
             self.offer_cutoffs(peer, path, header, data.cutoff_version);
         }
         let found = self.ids.find(&self.rpcs, peer, path, id);
+        if let Some(index) = found {
+            self.expand(index);
+        }
         let index = match found {
             Some(index) => index,
             None if RpcId(id).is_client() => return Err(self.data_for_nobody(path, header, id)),
@@ -674,7 +688,7 @@ impl Peer {
     /// here. Clients of this implementation count their ids up, so it cannot be one that is
     /// finished, and the memory of those need not be searched. What was sent before the count began
     /// is forgotten when it is believed.
-    fn is_newest_request(&self, id: u64, ctx: &Ctx) -> bool {
+    pub(crate) fn is_newest_request(&self, id: u64, ctx: &Ctx) -> bool {
         self.newest_request.is_some_and(|(newest, since)| {
             is_newer(id, newest)
                 && ctx.read_clock.now() >= since + ctx.config.recovery.finished_memory
@@ -682,7 +696,7 @@ impl Peer {
     }
 
     /// Counts a request of this peer.
-    fn note_request(&mut self, id: u64, ctx: &mut Ctx) {
+    pub(crate) fn note_request(&mut self, id: u64, ctx: &mut Ctx) {
         let (newest, _) = self.newest_request.get_or_insert_with(|| (id, ctx.read_clock.stamp()));
         if is_newer(id, *newest) {
             *newest = id;

@@ -14,6 +14,8 @@ use crate::engine::rpc::ids::Ids;
 use crate::engine::rpc::index::RpcIndex;
 use crate::engine::rpc::list::RpcList;
 use crate::engine::rpc::{Rpc, RpcTable, State};
+#[cfg(any(test, feature = "check"))]
+use crate::engine::short::View;
 use crate::engine::stats::Count;
 use crate::event::FailReason;
 use crate::priority::Priority;
@@ -58,7 +60,7 @@ impl Calls {
     }
 
     #[cfg(any(test, feature = "check"))]
-    pub(crate) fn iter<'a>(&self, rpcs: &'a RpcTable) -> impl Iterator<Item = &'a Rpc> + use<'a> {
+    pub(crate) fn iter<'a>(&self, rpcs: &'a RpcTable) -> impl Iterator<Item = View<'a>> + use<'a> {
         self.list.iter(rpcs)
     }
 }
@@ -81,13 +83,10 @@ impl PeerTable {
         let first = peer.calls.list.first();
         let mut cursor = peer.calls.cursor;
         for _ in 0..PROBE_STEPS {
-            let is_call = |rpc: &&Rpc| rpc.is_client() && rpc.peer == index;
-            let rpc = match cursor.and_then(|cursor| rpcs.get(cursor)).filter(is_call) {
-                Some(rpc) => rpc,
-                None => rpcs.known(first?)?,
-            };
-            cursor = rpc.link.next();
-            if rpc.is_waiting() {
+            let here = cursor.filter(|cursor| rpcs.is_call_to(*cursor, index)).or(first)?;
+            cursor = rpcs.link(here)?.next();
+            // One in short form is not confirmed.
+            if let Some(rpc) = rpcs.get(here).filter(|rpc| rpc.is_waiting()) {
                 let named = (rpc.path, rpc.id);
                 peer.calls.cursor = cursor;
                 return Some(named);
@@ -200,7 +199,11 @@ impl Engine {
     pub(crate) fn ask_about_calls(&mut self, index: PeerIndex) {
         let interval_ns = nanos(self.ctx.config.recovery.resend_interval);
         let mut next = self.peers.known(index).and_then(|peer| peer.calls.first());
-        while let Some(rpc) = next.and_then(|index| self.rpcs.known(index)) {
+        while let Some(index) = next {
+            self.expand(index);
+            let Some(rpc) = self.rpcs.known(index) else {
+                return;
+            };
             next = rpc.link.next();
             if !rpc.confirmed && rpc.state() == State::Outgoing {
                 self.ctx.arm(rpc.index(), interval_ns);
@@ -240,6 +243,7 @@ impl Engine {
             let Some(first) = self.peers.known(peer).and_then(|peer| peer.calls.first()) else {
                 return true;
             };
+            self.expand(first);
             let of_it = match reason {
                 FailReason::ServiceGone => self.unserved(first, Refused::Other),
                 other => other,

@@ -43,7 +43,7 @@ impl Engine {
         id: u64,
     ) -> Option<PeerIndex> {
         let alive =
-            self.peers.known(index)?.is_certainly(header) || self.judge(index, header, id)?;
+            self.peers.known(index)?.is_sender_of(header) || self.judge(index, header, id)?;
         let peer = self.peers.known_mut(index)?;
         peer.validation.received(transport_len);
         if !alive {
@@ -176,16 +176,29 @@ impl Rpc {
 }
 
 impl Peer {
+    /// A packet of `bytes` has come of which the peer is certainly the sender.
+    #[inline]
+    pub(crate) fn hear(&mut self, now: Instant, bytes: u32) {
+        self.validation.received(bytes);
+        (self.last_heard, self.incarnation.heard_at) = (now, now);
+    }
+
     /// Whether a packet is of the peer in the incarnation by which it is known, and the peer has
     /// proved its address.
     #[inline]
-    fn is_certainly(&self, header: &Header) -> bool {
-        let incarnation = header.common.incarnation;
+    fn is_sender_of(&self, header: &Header) -> bool {
+        Profile::of(header).is_native()
+            && self.is_certainly(header.common.incarnation, echo(header))
+    }
+
+    /// The same of a packet of the native profile that names its sender's incarnation and echoes
+    /// ours.
+    #[inline]
+    pub(crate) fn is_certainly(&self, incarnation: u32, echo: u32) -> bool {
         self.validation.is_done()
-            && Profile::of(header).is_native()
             && incarnation == self.incarnation.number
             && incarnation != 0
-            && echo(header) == self.numbers.ours
+            && echo == self.numbers.ours
     }
 }
 

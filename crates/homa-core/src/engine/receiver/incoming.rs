@@ -87,6 +87,16 @@ impl Incoming {
         rx
     }
 
+    /// A message that has come as a whole, of which the application has taken so many bytes.
+    pub(crate) fn whole(length: u32, flags: u8, consumed: u32) -> Self {
+        let mut rx = Self::new(length, length, 0);
+        rx.data.take_whole();
+        rx.flags = flags;
+        rx.held.upto = length;
+        rx.consumed = consumed;
+        rx
+    }
+
     /// Begins a message; there was none before.
     #[inline]
     pub(crate) fn begin(&mut self, length: u32, unscheduled: u32, birth: u64) {
@@ -262,7 +272,7 @@ impl Incoming {
         }
         if length <= PIECE_BYTES {
             let held = upto > 0 && self.consumed < length;
-            return if held { u64::from(round_up(length, SMALL_BYTES)) } else { 0 };
+            return if held { short_footprint(length) } else { 0 };
         }
         let first = self.consumed.saturating_sub(self.consumed % PIECE_BYTES);
         let end =
@@ -274,6 +284,13 @@ impl Incoming {
     pub(crate) fn reserved(&self) -> u64 {
         self.footprint(self.held.upto)
     }
+}
+
+/// Memory accounted for all of a message that is not longer than a piece, see
+/// [`Incoming::footprint`].
+#[inline]
+pub(super) fn short_footprint(length: u32) -> u64 {
+    u64::from(round_up(length, SMALL_BYTES))
 }
 
 fn round_up(value: u32, to: u32) -> u32 {

@@ -6,13 +6,15 @@ use core::net::IpAddr;
 use crate::engine::impossible::Impossible;
 use crate::engine::receiver::held::HolderIndex;
 use crate::engine::rpc::Rpc;
+#[cfg(any(test, feature = "check"))]
+use crate::engine::short::View;
 use crate::event::RpcKey;
 use crate::structures::hash::{Map, SeededState};
 use crate::structures::index::Index;
 
 /// Messages that take no more are not counted to the share of their host: they come in a packet or
 /// two, and few instructions may be spent on them.
-const SHORT_BYTES: u64 = 4096;
+pub(crate) const SHORT_BYTES: u64 = 4096;
 /// Unvalidated clients may have one part in so many of the ordinary memory.
 const UNVALIDATED_SHARE: u64 = 4;
 
@@ -184,9 +186,10 @@ impl Memory {
 
     /// The memory of each host is the sum over its messages.
     #[cfg(any(test, feature = "check"))]
-    pub(crate) fn check_hosts<'a>(&self, live: impl Iterator<Item = &'a Rpc>) {
+    pub(crate) fn check_hosts<'a>(&self, live: impl Iterator<Item = View<'a>>) {
         let mut sums = alloc::vec![(0_u32, 0_u64); self.hosts.len()];
-        for (rpc, host) in live.filter_map(|rpc| Some((rpc, rpc.rx.held.host?))) {
+        for rpc in live {
+            let Some(host) = rpc.rx.held.host else { continue };
             let sum = &mut sums[host.position()];
             *sum = (sum.0 + 1, sum.1 + rpc.rx.reserved());
         }
@@ -255,6 +258,25 @@ impl Memory {
         }
         rpc.rx.held.upto = upto;
         true
+    }
+
+    /// Whether there is room for a message of an RPC in short form.
+    #[inline]
+    pub(crate) fn has_room_for_short(&self, bytes: u64) -> bool {
+        self.used.saturating_add(bytes) <= self.ordinary()
+    }
+
+    /// Accounts for a message of an RPC in short form, which has come.
+    #[inline]
+    pub(crate) fn take_short(&mut self, bytes: u64) {
+        self.used = self.used.saturating_add(bytes);
+        self.release_reserved();
+    }
+
+    /// Such a message needs its memory no more.
+    #[inline]
+    pub(crate) fn give_short_back(&mut self, bytes: u64) {
+        self.give_back(None, bytes);
     }
 
     #[inline(never)]

@@ -5,7 +5,7 @@ use homa_wire::{Data, Header};
 use crate::engine::ctx::Ctx;
 use crate::engine::peer::{Peer, PeerTable};
 use crate::engine::receiver::Receiver;
-use crate::engine::receiver::incoming::{Incoming, PIECE_BYTES};
+use crate::engine::receiver::incoming::{Incoming, PIECE_BYTES, short_footprint};
 use crate::engine::rpc::events::Happened;
 use crate::engine::rpc::index::RpcIndex;
 use crate::engine::rpc::{Rpc, RpcTable};
@@ -93,6 +93,27 @@ impl Receiver {
         self.buffer.note_payload(ctx.now, length);
         ctx.stats.bytes_received.inc_by(u64::from(length));
         true
+    }
+
+    /// Whether there is room for a short message of `length` bytes.
+    #[inline]
+    pub(crate) fn has_room_for_short(&self, length: u32) -> bool {
+        self.memory.has_room_for_short(short_footprint(length))
+    }
+
+    /// Takes all of a message of an RPC in short form, for which there is room.
+    #[inline]
+    pub(crate) fn take_short(&mut self, length: u32, ctx: &mut Ctx) {
+        self.memory.take_short(short_footprint(length));
+        self.buffer.note_payload(ctx.now, length);
+        ctx.stats.bytes_received.inc_by(u64::from(length));
+        self.cutoffs.record(length);
+    }
+
+    /// Gives the memory of such a message back.
+    #[inline]
+    pub(crate) fn give_short_back(&mut self, length: u32) {
+        self.memory.give_short_back(short_footprint(length));
     }
 
     /// A packet, sent `again` or for the first time, says that the message has become longer: that

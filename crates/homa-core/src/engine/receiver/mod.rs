@@ -161,11 +161,11 @@ mod check {
             assert!(self.memory.used() <= self.memory.limit(), "more memory than there is");
             self.memory.check_hosts(live());
             let reserved_by = self.memory.reserved_by().map(|key| rpcs.resolve(key));
-            let lives = |index| rpcs.get(index).is_some_and(|rpc| rpc.state() != State::Dead);
+            let lives = |index| rpcs.view(index).is_some_and(|rpc| rpc.state() != State::Dead);
             let is_there = reserved_by.is_none_or(|index| index.is_some_and(lives));
             assert!(is_there, "the holder of the reserved slot is over");
             for rpc in rpcs.iter() {
-                self.check_message(rpc);
+                self.check_message(&rpc);
             }
         }
 

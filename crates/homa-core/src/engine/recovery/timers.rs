@@ -17,9 +17,8 @@ use crate::engine::peer::calls::FAILURES_PER_CALL;
 use crate::engine::peer::{Peer, PeerIndex, PeerTable, Probe};
 use crate::engine::profile::Profile;
 use crate::engine::recovery::unacknowledged::ack_repeat_max;
-use crate::engine::rpc::ids::Ids;
 use crate::engine::rpc::index::RpcIndex;
-use crate::engine::rpc::{Role, Rpc, RpcTable, State};
+use crate::engine::rpc::{Role, Rpc, State};
 use crate::engine::stats::Count;
 use crate::event::{FailReason, Urgency, WakeReason};
 use crate::priority::Priority;
@@ -119,6 +118,7 @@ impl Engine {
     }
 
     fn rpc_due(&mut self, index: RpcIndex) {
+        self.expand(index);
         let Some(rpc) = self.rpcs.living(index) else {
             return;
         };
@@ -279,10 +279,8 @@ impl Engine {
         }
         let (next, waits) = (peer.liveness.next_probe(), peer.liveness.waiting() > 0);
         let blocked = !peer.blocked.is_empty();
-        let target = peer.in_flight.probe_target();
-        let (path, id) = target
-            .filter(|named| self.ids.may_be_named(&self.rpcs, index, named))
-            .unwrap_or((peer.path, 0));
+        let (target, unnamed) = (peer.in_flight.probe_target(), (peer.path, 0));
+        let (path, id) = target.filter(|named| self.may_be_named(index, named)).unwrap_or(unnamed);
         let due = waits && self.ctx.now >= next;
         // The answer about a waiting RPC lets blocked ones go on as well.
         if due && self.peers.probe_waiting(index, &self.ids, &self.rpcs, &mut self.ctx) {
@@ -295,6 +293,21 @@ impl Engine {
                 if due { self.ctx.now + self.ctx.config.recovery.resend_interval } else { next };
             self.ctx.timers.arm_peer(index, at);
         }
+    }
+
+    /// Whether a probe may name this RPC. A request that the driver had no room for would leave
+    /// after the probe, and its server say that it was never seen.
+    fn may_be_named(&mut self, peer: PeerIndex, named: &(Path, u64)) -> bool {
+        let index = self.expand_named(peer, named);
+        let rpc = index.and_then(|index| self.rpcs.known(index));
+        rpc.is_none_or(|rpc| !rpc.is_client() || rpc.tx.sent() > 0)
+    }
+
+    /// The RPC that a probe names, in its general form.
+    fn expand_named(&mut self, peer: PeerIndex, (path, id): &(Path, u64)) -> Option<RpcIndex> {
+        let index = self.ids.find(&self.rpcs, Some(peer), path, *id)?;
+        self.expand(index);
+        Some(index)
     }
 
     fn probe_due(&mut self, index: PeerIndex, mut probe: Probe) {
@@ -329,6 +342,7 @@ impl Engine {
             probe.next_send = self.ctx.now + Duration::from_nanos(wait);
             peer.liveness.set_probe(probe);
             let named = (probe.path, probe.id);
+            self.expand_named(index, &named);
             let (ids, rpcs, ctx) = (&self.ids, &self.rpcs, &mut self.ctx);
             self.peers.send_probe(index, named, silent_since, ids, rpcs, ctx);
         }
@@ -474,16 +488,6 @@ impl Rpc {
     fn expedite(&mut self, config: &Config) {
         let intervals = if self.resend.last_sent().is_some() { DATA_INTERVALS_MAX } else { 1 };
         self.resend.shorten(nanos(config.recovery.resend_interval).saturating_mul(intervals));
-    }
-}
-
-impl Ids {
-    /// Whether a probe may name this RPC. A request that the driver had no room for would leave
-    /// after the probe, and its server say that it was never seen.
-    fn may_be_named(&self, rpcs: &RpcTable, peer: PeerIndex, (path, id): &(Path, u64)) -> bool {
-        let index = self.find(rpcs, Some(peer), path, *id);
-        let rpc = index.and_then(|index| rpcs.known(index));
-        rpc.is_none_or(|rpc| !rpc.is_client() || rpc.tx.sent() > 0)
     }
 }
 

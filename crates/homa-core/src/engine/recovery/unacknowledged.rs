@@ -35,11 +35,11 @@ impl HostShares {
     /// Wait before the client is asked for an acknowledgement of a response that begins now, in ns:
     /// between `fixed.request_ack_interval_max` when nothing is kept and
     /// [`responses.request_ack_interval`](Config::responses) when much is, or when the client was
-    /// told to wait and so does not look for the response itself.
+    /// told to wait (`told_busy`) and so does not look for the response itself.
     #[inline]
-    pub(crate) fn first_ack_interval_ns(&self, rpc: &Rpc, config: &Config) -> u64 {
+    pub(crate) fn first_ack_interval_ns(&self, told_busy: bool, config: &Config) -> u64 {
         let (min_ns, max_ns) = self.ack_intervals_ns();
-        if rpc.told_busy || self.is_flushing() {
+        if told_busy || self.is_flushing() {
             return min_ns;
         }
         let rpcs = share_permille(self.serving() as u64, u64::from(config.serving_max()));
@@ -137,6 +137,18 @@ impl HostShares {
         }
     }
 
+    /// A response of `bytes` in short form is not kept any more.
+    #[inline]
+    pub(crate) fn forget_short(
+        &mut self,
+        index: RpcIndex,
+        (host, bytes): (HostIndex, u32),
+        rpcs: &mut RpcTable,
+    ) {
+        self.let_go(host, bytes);
+        self.unlink_response(index, host, rpcs);
+    }
+
     /// The responses in the list of a host.
     #[cfg(any(test, feature = "check"))]
     pub(crate) fn responses_to<'a>(
@@ -191,6 +203,7 @@ impl Engine {
         if !self.shares.begin_flush() {
             return;
         }
+        self.expand_short_forms(|_| true);
         for index in self.rpcs.indices() {
             let Some(rpc) = self.rpcs.get_mut(index).filter(|rpc| rpc.role == Role::Server) else {
                 continue;
@@ -221,6 +234,7 @@ impl Engine {
                 return;
             };
             self.ctx.stats.responses_displaced.inc();
+            self.expand(index);
             if let Some(rpc) = self.rpcs.known(index) {
                 self.ctx.tell_finished(rpc, &self.peers);
             }

@@ -21,12 +21,12 @@ impl Engine {
         ack: &AckEntry,
     ) {
         let named = self.ids.find_acknowledged(&self.rpcs, peer, path, ack);
-        let Some(rpc) = named.and_then(|index| self.rpcs.known(index)) else {
+        let Some(rpc) = named.and_then(|index| self.rpcs.key(index)) else {
             return;
         };
         if self.late_acks.len() < LATE_ACKS_MAX {
             // Reserved when the engine was made.
-            self.late_acks.push_back(rpc.key());
+            self.late_acks.push_back(rpc);
         } else {
             self.acknowledged(named, true);
         }
@@ -44,14 +44,19 @@ impl Engine {
     /// Ends a server RPC that its client no longer needs; if it `arrived`, because the client has
     /// the response.
     pub(crate) fn acknowledged(&mut self, index: Option<RpcIndex>, arrived: bool) {
-        let Some(rpc) = index.and_then(|index| self.rpcs.known_mut(index)) else {
+        let Some(index) = index else {
+            return;
+        };
+        if self.rpcs.short(index).is_some() {
+            return self.short_acknowledged(index);
+        }
+        let Some(rpc) = self.rpcs.known_mut(index) else {
             return;
         };
         if let State::Outgoing | State::Refused(_) = rpc.state() {
             if arrived && rpc.state() == State::Outgoing {
                 rpc.note_full_size(u32::MAX, &mut self.peers, &self.ctx.config);
             }
-            let index = rpc.index();
             self.sender.reacted(index, &mut self.rpcs, &mut self.peers, &self.ctx);
             self.end_rpc(index);
         }

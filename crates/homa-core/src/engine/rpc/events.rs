@@ -7,6 +7,7 @@ use crate::engine::rpc::index::RpcIndex;
 use crate::engine::rpc::{Rpc, RpcTable, State};
 use crate::event::{Event, FailReason};
 use crate::structures::OutOfMemory;
+use crate::structures::ring::Ring;
 
 /// Events of an RPC, in the order in which they are reported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,6 +73,21 @@ impl PendingEvents {
         self.announced = true;
     }
 
+    /// A request that came whole is to be told of.
+    pub(crate) fn set_request_whole(&mut self) {
+        *self = Self { bits: REQUEST_WHOLE, queued: true, ..Self::default() };
+    }
+
+    /// A response that came whole is to be told of.
+    pub(crate) fn set_response_whole(&mut self) {
+        *self = Self { bits: RESPONSE_WHOLE, queued: true, announced: true, ..Self::default() };
+    }
+
+    /// A response that its client has is to be told of.
+    pub(crate) fn set_response_delivered(&mut self) {
+        *self = Self { bits: RESPONSE_DELIVERED, queued: true, announced: true, ..Self::default() };
+    }
+
     /// Whether the RPC waits in the queue.
     pub(crate) fn is_queued(&self) -> bool {
         self.queued
@@ -101,7 +117,7 @@ impl PendingEvents {
 #[derive(Debug, Default)]
 pub(crate) struct EventQueue {
     /// RPCs with events, each at most once.
-    rpcs: VecDeque<RpcIndex>,
+    rpcs: Ring<RpcIndex>,
     new_peers: VecDeque<PeerIndex>,
     answer_expected: bool,
 }
@@ -109,8 +125,7 @@ pub(crate) struct EventQueue {
 impl EventQueue {
     /// Makes room for `rpcs` RPCs.
     pub(crate) fn try_reserve(&mut self, rpcs: usize) -> Result<(), OutOfMemory> {
-        let more = rpcs.saturating_sub(self.rpcs.len());
-        self.rpcs.try_reserve(more).map_err(|_| OutOfMemory)
+        self.rpcs.try_reserve(rpcs)
     }
 
     /// Queues an RPC with pending events.
@@ -119,6 +134,12 @@ impl EventQueue {
         if !core::mem::replace(&mut rpc.pending.queued, true) {
             self.rpcs.push_back(rpc.index());
         }
+    }
+
+    /// Queues an RPC in short form, which is not in the queue.
+    #[inline]
+    pub(crate) fn push_short(&mut self, index: RpcIndex) {
+        self.rpcs.push_back(index);
     }
 
     /// Queues the event about a new peer.
@@ -146,7 +167,7 @@ impl EventQueue {
         // Mostly there is nothing, and every turn calls this several times.
         match (self.new_peers.is_empty(), self.rpcs.is_empty()) {
             (true, true) => None,
-            (true, false) => self.pop_of_rpc(rpcs),
+            (true, false) => self.pop_of_rpc(rpcs, peers),
             (false, _) => self.pop_peer(rpcs, peers),
         }
     }
@@ -158,12 +179,18 @@ impl EventQueue {
                 return Some(Event::PeerAdded { path: peer.path });
             }
         }
-        self.pop_of_rpc(rpcs)
+        self.pop_of_rpc(rpcs, peers)
     }
 
     /// The next event of the first RPC that has one.
-    fn pop_of_rpc(&mut self, rpcs: &mut RpcTable) -> Option<Event> {
+    fn pop_of_rpc(&mut self, rpcs: &mut RpcTable, peers: &PeerTable) -> Option<Event> {
         while let Some(index) = self.rpcs.front().copied() {
+            if rpcs.short(index).is_some() {
+                self.rpcs.pop_front();
+                let event = rpcs.tell_short(index, peers);
+                self.answer_expected |= matches!(event, Some(Event::RequestWhole { .. }));
+                return event;
+            }
             let Some(rpc) = rpcs.known_mut(index) else {
                 self.rpcs.pop_front();
                 continue;

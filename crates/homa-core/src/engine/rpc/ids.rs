@@ -5,11 +5,11 @@ use homa_wire::{AckEntry, RpcId};
 
 use crate::addr::Path;
 use crate::engine::peer::PeerIndex;
-#[cfg(any(test, feature = "check"))]
-use crate::engine::rpc::Rpc;
 use crate::engine::rpc::client_hosts::ClientHosts;
 use crate::engine::rpc::index::RpcIndex;
 use crate::engine::rpc::{RpcTable, State};
+#[cfg(any(test, feature = "check"))]
+use crate::engine::short::View;
 use crate::structures::OutOfMemory;
 use crate::structures::hash::{Map, SeededState};
 #[cfg(any(test, feature = "check"))]
@@ -67,8 +67,19 @@ impl Ids {
             return self.requests.get(&(peer, id)).copied();
         }
         let index = self.calls.get(&id).copied()?;
-        let rpc = rpcs.known(index)?;
-        (rpc.peer == peer && rpc.path.local_port == path.local_port).then_some(index)
+        (rpcs.ends(index)? == (peer, path.local_port)).then_some(index)
+    }
+
+    /// The call of this id, whatever its peer.
+    #[inline]
+    pub(crate) fn call(&self, id: u64) -> Option<RpcIndex> {
+        self.calls.get(&id).copied()
+    }
+
+    /// Whether a request of this id and peer is alive.
+    #[inline]
+    pub(crate) fn is_request(&self, peer: PeerIndex, id: u64) -> bool {
+        self.requests.contains_key(&(peer, id))
     }
 
     /// The server RPC that an acknowledgement which came along `path` names. A Linux host keeps
@@ -86,7 +97,7 @@ impl Ids {
         }
         let id = client_id.of_server().0;
         let here = |index: &RpcIndex| {
-            rpcs.known(*index).is_some_and(|rpc| rpc.path.local_port == ack.server_port)
+            rpcs.ends(*index).is_some_and(|(_, local_port)| local_port == ack.server_port)
         };
         let of_peer = self.find(rpcs, peer, path, id).filter(here);
         of_peer.or_else(|| self.client_hosts.only(path, ack.server_port, id))
@@ -164,7 +175,7 @@ impl Ids {
 
     /// Each of the live RPCs is found by its id, and nothing else is.
     #[cfg(any(test, feature = "check"))]
-    pub(crate) fn check<'a>(&self, live: impl Iterator<Item = &'a Rpc>) {
+    pub(crate) fn check<'a>(&self, live: impl Iterator<Item = View<'a>>) {
         let mut hosts = alloc::collections::BTreeMap::new();
         let (mut calls, mut requests) = (0_usize, 0_usize);
         for rpc in live {

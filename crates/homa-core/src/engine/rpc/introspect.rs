@@ -2,7 +2,9 @@
 
 use crate::addr::Path;
 use crate::engine::Engine;
+use crate::engine::rpc::index::RpcIndex;
 use crate::engine::rpc::{Rpc, State};
+use crate::engine::short::Stage;
 use crate::event::RpcKey;
 use crate::histogram::{LargeMessages, LengthBin};
 
@@ -58,10 +60,15 @@ impl Engine {
     /// All live RPCs. Visits every place of the table: for reports, not for every packet.
     pub fn rpcs(&self) -> impl Iterator<Item = RpcInfo> + '_ {
         let indices = self.rpcs.indices();
-        indices
-            .filter_map(|index| self.rpcs.get(index))
-            .filter(|rpc| rpc.state() != State::Dead)
-            .map(info)
+        indices.filter_map(|index| self.rpc_info(index))
+    }
+
+    fn rpc_info(&self, index: RpcIndex) -> Option<RpcInfo> {
+        if let Some(rpc) = self.rpcs.short(index).filter(|rpc| rpc.stage != Stage::Over) {
+            let path = self.peers.get(rpc.peer)?.path;
+            return self.rpcs.expanded(index, &path).as_ref().map(info);
+        }
+        self.rpcs.get(index).filter(|rpc| rpc.state() != State::Dead).map(info)
     }
 
     /// Bytes of the messages that have begun to arrive since the engine was made, by message

@@ -23,9 +23,7 @@ impl Engine {
         path: &Path,
         peer_index: PeerIndex,
     ) -> Result<RpcIndex, OutOfMemory> {
-        if !self.rpcs.has_room() || !self.rpcs.is_covered() {
-            self.make_room_for_rpc()?;
-        }
+        self.make_room()?;
         let (birth, now) = (self.rpcs.next_birth(), self.ctx.now);
         let new = |place| Rpc::new(place, role, id, path, peer_index, birth, now);
         let index = self.rpcs.insert(new).ok_or(OutOfMemory)?;
@@ -36,6 +34,15 @@ impl Engine {
             }
         }
         Ok(index)
+    }
+
+    /// Makes room for one more RPC in every table that is indexed by RPC.
+    #[inline]
+    pub(crate) fn make_room(&mut self) -> Result<(), OutOfMemory> {
+        if self.rpcs.has_room() && self.rpcs.is_covered() {
+            return Ok(());
+        }
+        self.make_room_for_rpc()
     }
 
     /// Grows every table that is indexed by RPC, before the first such index is used.
@@ -75,6 +82,10 @@ impl Engine {
     /// or events of it are still to come.
     pub fn finish_call(&mut self, now: Instant, rpc: RpcKey) -> Result<(), RpcError> {
         self.ctx.tick(now, &mut self.peers);
+        if let Some(index) = self.rpcs.short_of(rpc) {
+            let ended = self.finish_short_call(index);
+            return if ended { Ok(()) } else { Err(RpcError::OutOfRange) };
+        }
         let (index, rpc) = self.rpcs.live_mut(rpc).ok_or(RpcError::Stale)?;
         if rpc.state() != State::Delivered || rpc.pending.is_queued() {
             return Err(RpcError::OutOfRange);
@@ -146,6 +157,7 @@ impl Engine {
 
     /// Ends an RPC with a reason that the application is told.
     pub(crate) fn fail_rpc(&mut self, index: RpcIndex, reason: FailReason) {
+        self.expand(index);
         let Some(rpc) = self.rpcs.known_mut(index) else {
             return;
         };
@@ -181,6 +193,7 @@ impl Engine {
         if !self.ports.close(port) {
             return;
         }
+        self.expand_short_forms(|_| true);
         for index in self.rpcs.indices() {
             let Some(rpc) = self.rpcs.get(index) else {
                 continue;

@@ -1,13 +1,13 @@
 //! Lists of RPCs, linked through the RPCs themselves: the calls to a peer, the responses that are
 //! kept for a host.
 
-#[cfg(any(test, feature = "check"))]
-use crate::engine::rpc::Rpc;
 use crate::engine::rpc::RpcTable;
 use crate::engine::rpc::index::RpcIndex;
+#[cfg(any(test, feature = "check"))]
+use crate::engine::short::View;
 
 /// The neighbours of an RPC in the list it is in, which is one at most.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Link {
     previous: Option<RpcIndex>,
     next: Option<RpcIndex>,
@@ -54,12 +54,12 @@ impl RpcList {
     #[inline]
     pub(crate) fn push_front(&mut self, index: RpcIndex, rpcs: &mut RpcTable) {
         let next = self.first.replace(index);
-        match next.and_then(|next| rpcs.known_mut(next)) {
-            Some(neighbour) => neighbour.link.previous = Some(index),
+        match next.and_then(|next| rpcs.link_mut(next)) {
+            Some(neighbour) => neighbour.previous = Some(index),
             None => self.last = Some(index),
         }
-        if let Some(rpc) = rpcs.known_mut(index) {
-            rpc.link = Link { previous: None, next, listed: true };
+        if let Some(link) = rpcs.link_mut(index) {
+            *link = Link { previous: None, next, listed: true };
         }
     }
 
@@ -67,29 +67,29 @@ impl RpcList {
     #[inline]
     pub(crate) fn push_back(&mut self, index: RpcIndex, rpcs: &mut RpcTable) {
         let previous = self.last.replace(index);
-        match previous.and_then(|previous| rpcs.known_mut(previous)) {
-            Some(neighbour) => neighbour.link.next = Some(index),
+        match previous.and_then(|previous| rpcs.link_mut(previous)) {
+            Some(neighbour) => neighbour.next = Some(index),
             None => self.first = Some(index),
         }
-        if let Some(rpc) = rpcs.known_mut(index) {
-            rpc.link = Link { previous, next: None, listed: true };
+        if let Some(link) = rpcs.link_mut(index) {
+            *link = Link { previous, next: None, listed: true };
         }
     }
 
     /// Takes an RPC out, which is in this list or in none. Returns the one that came after it.
     #[inline]
     pub(crate) fn remove(&mut self, index: RpcIndex, rpcs: &mut RpcTable) -> Option<RpcIndex> {
-        let rpc = rpcs.known_mut(index)?;
-        let Link { previous, next, listed } = core::mem::replace(&mut rpc.link, Link::NONE);
+        let link = rpcs.link_mut(index)?;
+        let Link { previous, next, listed } = core::mem::replace(link, Link::NONE);
         if !listed {
             return None;
         }
-        match previous.and_then(|previous| rpcs.known_mut(previous)) {
-            Some(neighbour) => neighbour.link.next = next,
+        match previous.and_then(|previous| rpcs.link_mut(previous)) {
+            Some(neighbour) => neighbour.next = next,
             None => self.first = next,
         }
-        match next.and_then(|next| rpcs.known_mut(next)) {
-            Some(neighbour) => neighbour.link.previous = previous,
+        match next.and_then(|next| rpcs.link_mut(next)) {
+            Some(neighbour) => neighbour.previous = previous,
             None => self.last = previous,
         }
         next
@@ -97,11 +97,11 @@ impl RpcList {
 
     /// The RPCs of the list in order, whose links agree.
     #[cfg(any(test, feature = "check"))]
-    pub(crate) fn iter<'a>(&self, rpcs: &'a RpcTable) -> impl Iterator<Item = &'a Rpc> + use<'a> {
+    pub(crate) fn iter<'a>(&self, rpcs: &'a RpcTable) -> impl Iterator<Item = View<'a>> + use<'a> {
         let (mut previous, mut next, last) = (None, self.first, self.last);
         let mut left = rpcs.len();
         core::iter::from_fn(move || {
-            let Some(rpc) = next.and_then(|next| rpcs.get(next)) else {
+            let Some(rpc) = next.and_then(|next| rpcs.view(next)) else {
                 assert_eq!((next, previous), (None, last), "end of a list");
                 return None;
             };

@@ -40,6 +40,9 @@ use crate::engine::rpc::resend_timer::ResendTimer;
 use crate::engine::rpc::restarts::Restarts;
 pub(crate) use crate::engine::rpc::state::{Role, State};
 use crate::engine::sender::outgoing::Outgoing;
+#[cfg(any(test, feature = "check"))]
+use crate::engine::short::View;
+use crate::engine::short::{Short, Stage};
 use crate::event::RpcKey;
 use crate::priority::Priority;
 use crate::structures::OutOfMemory;
@@ -185,10 +188,43 @@ impl Rpc {
 /// Slots that are made at a time: few, so that no call waits for many.
 const SLOTS_ADDED: usize = 32;
 
+/// A slot of the table.
 #[derive(Debug)]
 struct Slot {
     generation: u32,
-    rpc: Option<Rpc>,
+    entry: Entry,
+}
+
+/// What is in a slot. (The form comes first: to tell it takes no cache line more.)
+#[derive(Debug)]
+#[repr(u8)]
+#[expect(clippy::large_enum_variant, reason = "an RPC is expanded in its place")]
+enum Entry {
+    Free,
+    Short(Short),
+    General(Rpc),
+}
+
+impl Slot {
+    const fn is_free(&self) -> bool {
+        matches!(self.entry, Entry::Free)
+    }
+
+    #[inline(always)]
+    fn general(&self) -> Option<&Rpc> {
+        match &self.entry {
+            Entry::General(rpc) => Some(rpc),
+            _ => None,
+        }
+    }
+
+    #[inline(always)]
+    fn general_mut(&mut self) -> Option<&mut Rpc> {
+        match &mut self.entry {
+            Entry::General(rpc) => Some(rpc),
+            _ => None,
+        }
+    }
 }
 
 /// RPCs by index; a slot's generation tells its uses apart.
@@ -244,7 +280,7 @@ impl RpcTable {
             }
             let total = first.saturating_add(add);
             self.free.try_reserve(total).map_err(|_| OutOfMemory)?;
-            let grown = self.slots.grow(add, || Slot { generation: 0, rpc: None });
+            let grown = self.slots.grow(add, || Slot { generation: 0, entry: Entry::Free });
             // If memory ran short, the slots that were added are used.
             for position in (first..self.slots.len()).rev() {
                 self.free.push(RpcIndex::at(position).ok_or(OutOfMemory)?);
@@ -264,30 +300,151 @@ impl RpcTable {
     pub(crate) fn insert(&mut self, new: impl FnOnce(RpcPlace) -> Rpc) -> Option<RpcIndex> {
         let index = self.free.pop()?;
         let slot = self.slots.get_mut(index)?;
-        slot.rpc = Some(new(RpcPlace::new(index, slot.generation)));
+        slot.entry = Entry::General(new(RpcPlace::new(index, slot.generation)));
         Some(index)
+    }
+
+    /// The slot that the next RPC takes, if `reserve` made one.
+    #[inline]
+    pub(crate) fn next_free(&self) -> Option<RpcIndex> {
+        self.free.last().copied()
+    }
+
+    /// Puts an RPC in short form into the next free slot.
+    #[inline]
+    pub(crate) fn insert_short(&mut self, rpc: Short) -> Option<RpcKey> {
+        let index = self.free.pop()?;
+        let slot = self.slots.get_mut(index)?;
+        slot.entry = Entry::Short(rpc);
+        Some(RpcPlace::new(index, slot.generation).key())
+    }
+
+    /// The RPC at an index, if it is in short form.
+    #[inline(always)]
+    pub(crate) fn short(&self, index: RpcIndex) -> Option<&Short> {
+        match &self.slots.get(index)?.entry {
+            Entry::Short(rpc) => Some(rpc),
+            _ => None,
+        }
+    }
+
+    /// The same.
+    #[inline(always)]
+    pub(crate) fn short_mut(&mut self, index: RpcIndex) -> Option<&mut Short> {
+        self.keyed_short(index).map(|(_, rpc)| rpc)
+    }
+
+    /// The same with its key.
+    #[inline(always)]
+    pub(crate) fn keyed_short(&mut self, index: RpcIndex) -> Option<(RpcKey, &mut Short)> {
+        let slot = self.slots.get_mut(index)?;
+        match &mut slot.entry {
+            Entry::Short(rpc) => Some((RpcPlace::new(index, slot.generation).key(), rpc)),
+            _ => None,
+        }
+    }
+
+    /// The general form of the RPC at an index, if it is in short form; `path` is that of its peer.
+    pub(crate) fn expanded(&self, index: RpcIndex, path: &Path) -> Option<Rpc> {
+        let slot = self.slots.get(index)?;
+        match &slot.entry {
+            Entry::Short(rpc) => Some(rpc.expanded(RpcPlace::new(index, slot.generation), path)),
+            _ => None,
+        }
+    }
+
+    /// Puts the general form of an RPC in short form in its place.
+    pub(crate) fn replace(&mut self, index: RpcIndex, general: Rpc) {
+        if let Some(slot) = self.slots.get_mut(index) {
+            slot.entry = Entry::General(general);
+        }
+    }
+
+    /// The key of the RPC at an index.
+    #[inline]
+    pub(crate) fn key(&self, index: RpcIndex) -> Option<RpcKey> {
+        let slot = self.slots.get(index).filter(|slot| !slot.is_free())?;
+        Some(RpcPlace::new(index, slot.generation).key())
+    }
+
+    /// Peer and local port of the RPC at an index, in whatever form.
+    #[inline]
+    pub(crate) fn ends(&self, index: RpcIndex) -> Option<(PeerIndex, u16)> {
+        match &self.slots.get(index)?.entry {
+            Entry::Free => None,
+            Entry::Short(rpc) => Some((rpc.peer, rpc.local_port)),
+            Entry::General(rpc) => Some((rpc.peer, rpc.path.local_port)),
+        }
+    }
+
+    /// The incarnation of the other end as the RPC at an index knows it, in whatever form.
+    pub(crate) fn peer_incarnation(&self, index: RpcIndex) -> Option<u32> {
+        match &self.slots.get(index)?.entry {
+            Entry::Free => None,
+            Entry::Short(rpc) => Some(rpc.peer_incarnation),
+            Entry::General(rpc) => Some(rpc.peer_incarnation),
+        }
+    }
+
+    /// Whether a call to a peer is at an index that may be stale, in whatever form.
+    pub(crate) fn is_call_to(&self, index: RpcIndex, peer: PeerIndex) -> bool {
+        let role = match self.slots.get(index).map(|slot| &slot.entry) {
+            Some(Entry::Short(rpc)) => rpc.role(),
+            Some(Entry::General(rpc)) => rpc.role,
+            Some(Entry::Free) | None => return false,
+        };
+        role == Role::Client && self.ends(index).is_some_and(|(of, _)| of == peer)
+    }
+
+    /// The index of a key that is still alive, if its RPC is in short form and not over.
+    #[inline]
+    pub(crate) fn short_of(&self, key: RpcKey) -> Option<RpcIndex> {
+        let index = self.resolve(key)?;
+        self.short(index).filter(|rpc| rpc.stage != Stage::Over).map(|_| index)
+    }
+
+    /// Where in its list the RPC at an index is, in whatever form.
+    pub(crate) fn link(&self, index: RpcIndex) -> Option<&Link> {
+        self.impossible.known(self.slots.get(index).and_then(|slot| match &slot.entry {
+            Entry::Free => None,
+            Entry::Short(rpc) => Some(&rpc.link),
+            Entry::General(rpc) => Some(&rpc.link),
+        }))
+    }
+
+    /// The same.
+    #[inline]
+    #[track_caller]
+    pub(crate) fn link_mut(&mut self, index: RpcIndex) -> Option<&mut Link> {
+        let slot = self.slots.get_mut(index);
+        self.impossible.known(slot.and_then(|slot| match &mut slot.entry {
+            Entry::Free => None,
+            Entry::Short(rpc) => Some(&mut rpc.link),
+            Entry::General(rpc) => Some(&mut rpc.link),
+        }))
     }
 
     #[inline(never)]
     pub(crate) fn remove(&mut self, index: RpcIndex) {
-        let taken = self.slots.get_mut(index).filter(|slot| slot.rpc.is_some());
+        let taken = self.slots.get_mut(index).filter(|slot| !slot.is_free());
         if let Some(slot) = self.impossible.known(taken) {
-            slot.rpc = None;
+            slot.entry = Entry::Free;
             slot.generation = slot.generation.wrapping_add(1);
             self.free.push(index);
         }
     }
 
-    /// The RPC at an index that may be stale, as in a queue that keeps RPCs which are over.
+    /// The RPC at an index that may be stale, as in a queue that keeps RPCs which are over. `None`
+    /// also if it is in short form.
     pub(crate) fn get(&self, index: RpcIndex) -> Option<&Rpc> {
-        self.slots.get(index)?.rpc.as_ref()
+        self.slots.get(index)?.general()
     }
 
     pub(crate) fn get_mut(&mut self, index: RpcIndex) -> Option<&mut Rpc> {
-        self.slots.get_mut(index)?.rpc.as_mut()
+        self.slots.get_mut(index)?.general_mut()
     }
 
-    /// The RPC at an index that must be valid; its absence is [`Impossible`].
+    /// The RPC at an index that must be valid, in its general form; its absence is [`Impossible`].
     #[inline]
     #[track_caller]
     pub(crate) fn known(&self, index: RpcIndex) -> Option<&Rpc> {
@@ -298,7 +455,7 @@ impl RpcTable {
     #[inline]
     #[track_caller]
     pub(crate) fn known_mut(&mut self, index: RpcIndex) -> Option<&mut Rpc> {
-        self.impossible.known(self.slots.get_mut(index).and_then(|slot| slot.rpc.as_mut()))
+        self.impossible.known(self.slots.get_mut(index).and_then(Slot::general_mut))
     }
 
     /// As [`RpcTable::known`], of a queue that holds only RPCs that are not over.
@@ -308,23 +465,36 @@ impl RpcTable {
         self.impossible.known(self.get(index).filter(|rpc| rpc.state != State::Dead))
     }
 
+    /// All RPCs, as they are in their general form.
     #[cfg(any(test, feature = "check"))]
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &Rpc> {
-        self.slots.iter().filter_map(|slot| slot.rpc.as_ref())
+    pub(crate) fn iter(&self) -> impl Iterator<Item = View<'_>> {
+        self.indices().filter_map(|index| self.view(index))
     }
 
-    /// The RPC of a key that the caller may still use.
+    /// The RPC at an index, as it is in its general form.
+    #[cfg(any(test, feature = "check"))]
+    pub(crate) fn view(&self, index: RpcIndex) -> Option<View<'_>> {
+        let slot = self.slots.get(index)?;
+        match &slot.entry {
+            Entry::Free => None,
+            Entry::Short(rpc) => Some(View::of_short(rpc, RpcPlace::new(index, slot.generation))),
+            Entry::General(rpc) => Some(View::General(rpc)),
+        }
+    }
+
+    /// The RPC of a key that the caller may still use, if it is in its general form.
     pub(crate) fn live_mut(&mut self, key: RpcKey) -> Option<(RpcIndex, &mut Rpc)> {
         let index = RpcIndex::at(key.index as usize)?;
         let slot = self.slots.get_mut(index)?;
-        let rpc = slot.rpc.as_mut().filter(|rpc| rpc.state != State::Dead)?;
-        (slot.generation == key.generation).then_some((index, rpc))
+        let generation = slot.generation;
+        let rpc = slot.general_mut().filter(|rpc| rpc.state != State::Dead)?;
+        (generation == key.generation).then_some((index, rpc))
     }
 
     /// The index of a key that is still alive.
     pub(crate) fn resolve(&self, key: RpcKey) -> Option<RpcIndex> {
         let index = RpcIndex::at(key.index as usize)?;
         let slot = self.slots.get(index)?;
-        (slot.generation == key.generation && slot.rpc.is_some()).then_some(index)
+        (slot.generation == key.generation && !slot.is_free()).then_some(index)
     }
 }

@@ -202,8 +202,7 @@ impl Ids {
                 true => self.find(rpcs, peer, path, id),
                 false => None,
             };
-            let incarnation =
-                served.and_then(|index| rpcs.known(index)).map(|rpc| rpc.peer_incarnation);
+            let incarnation = served.and_then(|index| rpcs.peer_incarnation(index));
             let peer = peer.and_then(|index| peers.known(index));
             let echo = incarnation.unwrap_or_else(|| peer.map_or(0, |peer| peer.incarnation()));
             Extension { echo, reason, value: 0 }
@@ -216,10 +215,21 @@ impl PeerTable {
     /// A call's response is complete: the server may forget it.
     #[inline]
     pub(crate) fn acknowledge_call(&mut self, rpc: &Rpc, ctx: &mut Ctx) {
-        let ack = PendingAck { client_id: rpc.id, server_port: rpc.path.remote.port() };
-        let overflow = self.known_mut(rpc.peer).and_then(|peer| peer.acks.push(ack));
-        if overflow.is_some() {
-            self.acknowledge(rpc.path, rpc.id, rpc.profile(self), ctx);
+        self.acknowledge_with_next((rpc.peer, &rpc.path, rpc.id), rpc.profile(self), ctx);
+    }
+
+    /// Acknowledges the call with our form `id` to the end of `path`, where `peer` is, with the next
+    /// request there if there is room.
+    #[inline]
+    pub(crate) fn acknowledge_with_next(
+        &mut self,
+        (peer, path, id): (PeerIndex, &Path, u64),
+        profile: Profile,
+        ctx: &mut Ctx,
+    ) {
+        let ack = PendingAck { client_id: id, server_port: path.remote.port() };
+        if self.known_mut(peer).and_then(|peer| peer.acks.push(ack)).is_some() {
+            self.acknowledge(*path, id, profile, ctx);
         }
     }
 

@@ -2,9 +2,10 @@
 
 use homa_wire::{AckEntry, Body, Common, Data, Header};
 
+use crate::addr::Path;
 use crate::config::Config;
 use crate::engine::ctx::Ctx;
-use crate::engine::peer::{CREDIT_PER_PACKET, Peer, PeerTable, PendingAck};
+use crate::engine::peer::{CREDIT_PER_PACKET, Peer, PeerIndex, PeerTable, PendingAck};
 use crate::engine::profile::Profile;
 use crate::engine::rpc::index::RpcIndex;
 use crate::engine::rpc::{Rpc, RpcTable, State};
@@ -31,33 +32,31 @@ impl Sender {
             if self.is_limited() { self.may_send(ctx)? } else { (false, u32::MAX) };
         loop {
             let index = self.pacer.choose(only_short, &ctx.config)?;
-            let Some(rpc) = rpcs.living(index) else {
+            let Some((path, peer)) = destination(index, rpcs, peers) else {
                 self.pacer.remove(index);
                 continue;
             };
             // Its first segment decides on the priority.
             let mut train = Train::to(
                 &mut *segments,
-                &rpc.path,
-                Some(rpc.peer),
+                path,
+                Some(peer),
                 (Priority::LOWEST, limit),
                 peers,
                 &ctx.config,
             );
-            self.append(&mut train, index, rpcs, peers, ctx);
+            let mut last = self.append_any(&mut train, index, only_short, rpcs, peers, ctx);
             if train.count == 0 {
                 // Nothing of the chosen message could go (it is blocked at its peer now): the next
                 // one.
                 self.pacer.remove(index);
                 continue;
             }
-            let mut last = index;
             while let Some(next) = self.pacer.best(only_short).filter(|best| *best != last) {
-                if rpcs.known(next).is_none_or(|rpc| rpc.path != train.path) {
+                if destination(next, rpcs, peers).is_none_or(|(path, _)| *path != train.path) {
                     break;
                 }
-                self.append(&mut train, next, rpcs, peers, ctx);
-                last = next;
+                last = self.append_any(&mut train, next, only_short, rpcs, peers, ctx);
             }
             if only_short {
                 let link_bytes = u64::from(train.total_bytes);
@@ -84,9 +83,28 @@ impl Sender {
         Some((only_short, train_bytes.min(self.backlog.room(only_short))))
     }
 
+    /// Adds as much of one message, whose path is that of the train, as fits, and perhaps others
+    /// that follow. Returns the last that was tried.
+    #[inline]
+    fn append_any(
+        &mut self,
+        train: &mut Train<'_>,
+        index: RpcIndex,
+        only_short: bool,
+        rpcs: &mut RpcTable,
+        peers: &mut PeerTable,
+        ctx: &mut Ctx,
+    ) -> RpcIndex {
+        if rpcs.short(index).is_some() {
+            return self.append_short(train, index, only_short, rpcs, peers, ctx);
+        }
+        self.append(train, index, rpcs, peers, ctx);
+        index
+    }
+
     /// Adds as many segments of one message, whose path is that of the train, as fit.
     #[inline(never)]
-    fn append(
+    pub(crate) fn append(
         &mut self,
         train: &mut Train<'_>,
         index: RpcIndex,
@@ -267,6 +285,19 @@ impl Sender {
             rpc.tx.put_retransmission_back(start, end);
         }
         self.pacer.follow(rpc, &ctx.config);
+    }
+}
+
+/// Path and peer of an RPC in the output order.
+#[inline]
+fn destination<'a>(
+    index: RpcIndex,
+    rpcs: &'a RpcTable,
+    peers: &'a PeerTable,
+) -> Option<(&'a Path, PeerIndex)> {
+    match rpcs.short(index) {
+        Some(rpc) => peers.known(rpc.peer).map(|peer| (&peer.path, rpc.peer)),
+        None => rpcs.living(index).map(|rpc| (&rpc.path, rpc.peer)),
     }
 }
 

@@ -64,6 +64,25 @@ impl Sender {
         self.pacer.follow(rpc, config);
     }
 
+    /// Enters a message of `length` bytes that has just begun and goes in one packet.
+    #[inline]
+    pub(crate) fn queue(&mut self, index: RpcIndex, (length, birth): (u32, u64), config: &Config) {
+        self.pacer.set(index, length, birth, length < config.output.defer_min_bytes);
+    }
+
+    /// A message of `length` bytes has left in one packet.
+    #[inline]
+    pub(crate) fn left(&mut self, index: RpcIndex, length: u32, config: &Config) {
+        self.pacer.account(index, length, config);
+        self.pacer.remove(index);
+    }
+
+    /// The best-ranked message, or the best that is short.
+    #[inline]
+    pub(crate) fn best(&self, only_short: bool) -> Option<RpcIndex> {
+        self.pacer.best(only_short)
+    }
+
     /// Takes an RPC out of the output order.
     #[inline]
     pub(crate) fn forget(&mut self, index: RpcIndex) {

@@ -248,6 +248,13 @@ impl Outgoing {
         self.first_priority = priority;
     }
 
+    /// All of the message left in one packet, the first.
+    pub(crate) fn leave_whole(&mut self, segment_bytes: u32, priority: Priority, now: Instant) {
+        self.begin_segments(segment_bytes, priority);
+        self.note_first(now);
+        self.note_sent(self.length);
+    }
+
     /// New data up to `end` was given to the driver.
     #[inline]
     pub(super) fn note_sent(&mut self, end: u32) {

@@ -1,7 +1,6 @@
 //! Output order and pacing: the message with the fewest unsent bytes first, a share for the oldest,
 //! and a clock that keeps the device's queue short (docs/spec/protocol.md §7).
 
-use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::time::Duration;
 
@@ -12,28 +11,34 @@ use crate::engine::sender::reserve::Reserve;
 use crate::structures::OutOfMemory;
 use crate::structures::heap::IndexedHeap;
 use crate::structures::index::Index;
+use crate::structures::ring::Ring;
 use crate::time::{Instant, nanos};
 
 /// A message with data to send.
 #[derive(Clone, Copy, Debug)]
 struct Entry {
     index: RpcIndex,
-    /// Bytes not yet sent or to be sent again, then the order of creation.
-    rank: (u32, u64),
+    /// Bytes not yet sent or to be sent again.
+    remaining: u32,
     birth: u64,
     /// It never waits for the clock.
     short: bool,
 }
 
+impl Entry {
+    /// Bytes, then the order of creation.
+    fn rank(&self) -> (u32, u64) {
+        (self.remaining, self.birth)
+    }
+}
+
 /// Messages with data to send, by rank and by age.
 #[derive(Debug)]
 pub(crate) struct Pacer {
-    /// The first of a line: of messages of which each is younger than the one before and goes after
-    /// it, and which all wait for the clock or none. They need no heaps, which are empty then.
-    first: Option<Entry>,
-    /// The others in the line.
-    line: VecDeque<Entry>,
-    /// By index: whether it is one of the others.
+    /// A line: messages of which each is younger than the one before and goes after it, and which
+    /// all wait for the clock or none. They need no heaps, which are empty then.
+    line: Ring<Entry>,
+    /// By index: whether it is in the line.
     in_line: Vec<bool>,
     /// By rank: those that never wait for the clock.
     short: IndexedHeap<RpcIndex, (u32, u64)>,
@@ -63,8 +68,7 @@ impl Pacer {
     pub(crate) fn new(config: &Config) -> Self {
         let backlog_ns = 0..=nanos(config.output.max_nic_backlog);
         Self {
-            first: None,
-            line: VecDeque::new(),
+            line: Ring::new(),
             in_line: Vec::new(),
             short: IndexedHeap::new(),
             long: IndexedHeap::new(),
@@ -83,7 +87,7 @@ impl Pacer {
     pub(crate) fn try_reserve(&mut self, rpcs: usize) -> Result<(), OutOfMemory> {
         let more = rpcs.saturating_sub(self.in_line.len());
         self.in_line.try_reserve(more).map_err(|_| OutOfMemory)?;
-        self.line.try_reserve(rpcs.saturating_sub(self.line.len())).map_err(|_| OutOfMemory)?;
+        self.line.try_reserve(rpcs)?;
         self.in_line.resize(rpcs.max(self.in_line.len()), false);
         self.short.try_reserve(rpcs)?;
         self.long.try_reserve(rpcs)?;
@@ -115,69 +119,62 @@ impl Pacer {
 
     /// Enters a message or changes its rank. `short` messages never wait for the clock; a message
     /// is so always or never.
-    fn set(&mut self, index: RpcIndex, remaining: u32, birth: u64, short: bool) {
+    #[inline]
+    pub(crate) fn set(&mut self, index: RpcIndex, remaining: u32, birth: u64, short: bool) {
         let remaining = if self.by_age { 0 } else { remaining };
-        let alone = self.first.as_mut().filter(|first| first.index == index);
-        if let Some(alone) = alone.filter(|_| self.line.is_empty()) {
-            alone.rank.0 = remaining;
-            return;
-        }
-        let entry = Entry { index, rank: (remaining, birth), birth, short };
-        if self.is_empty() {
-            self.first = Some(entry);
-        } else if !self.stands_in_line(&entry) {
-            self.break_line();
-            self.enter(&entry);
+        let entry = Entry { index, remaining, birth, short };
+        let is_alone = self.line.len() == 1;
+        let joins = match self.line.back_mut() {
+            Some(last) if last.index == index && is_alone => {
+                last.remaining = remaining;
+                return;
+            }
+            // One that is in the line is no younger than the last.
+            Some(last) => last.remaining <= remaining && last.birth < birth && last.short == short,
+            None => self.by_birth.is_empty(),
+        };
+        if joins {
+            self.set_in_line(index, true);
+            // Room was reserved for all.
+            self.line.push_back(entry);
+        } else {
+            self.set_out_of_line(&entry);
         }
     }
 
-    /// Puts a message last in the line, or changes the rank of the first. `false`: there is no
-    /// line, or it would be none.
+    /// The same of a message that does not join the line: the first keeps its place in it as long
+    /// as it goes before the second, for others the line breaks.
     #[inline(never)]
-    fn stands_in_line(&mut self, entry: &Entry) -> bool {
-        let Some(first) = &self.first else { return false };
-        if first.index == entry.index {
-            let stays = self.line.front().is_none_or(|second| entry.rank < second.rank);
-            if stays {
-                self.first = Some(*entry);
-            }
-            return stays;
+    fn set_out_of_line(&mut self, entry: &Entry) {
+        let second = self.line.second();
+        let stays = second.is_none_or(|second| entry.rank() < second.rank());
+        let first = self.line.front_mut().filter(|first| first.index == entry.index);
+        if let Some(first) = first.filter(|_| stays) {
+            *first = *entry;
+            return;
         }
-        let last = self.line.back().unwrap_or(first);
-        let follows = last.rank < entry.rank && last.birth < entry.birth;
-        let listed = self.in_line.get_mut(entry.index.position()).filter(|listed| !**listed);
-        let Some(listed) = listed.filter(|_| follows && first.short == entry.short) else {
-            return false;
-        };
-        *listed = true;
-        // Room was reserved for all.
-        self.line.push_back(*entry);
-        true
+        self.break_line();
+        self.enter(entry);
+    }
+
+    fn set_in_line(&mut self, index: RpcIndex, is: bool) {
+        if let Some(listed) = self.in_line.get_mut(index.position()) {
+            *listed = is;
+        }
     }
 
     /// Moves the messages of the line to the heaps.
     #[inline(never)]
     fn break_line(&mut self) {
-        while let Some(first) = self.first {
-            self.leave_line();
+        while let Some(first) = self.line.pop_front() {
+            self.set_in_line(first.index, false);
             self.enter(&first);
-        }
-    }
-
-    /// Takes the first one out of the line.
-    #[inline]
-    fn leave_line(&mut self) {
-        self.first = self.line.pop_front();
-        if let Some(first) = &self.first {
-            if let Some(listed) = self.in_line.get_mut(first.index.position()) {
-                *listed = false;
-            }
         }
     }
 
     fn enter(&mut self, entry: &Entry) {
         let order = if entry.short { &mut self.short } else { &mut self.long };
-        order.set(entry.index, entry.rank);
+        order.set(entry.index, entry.rank());
         if !self.by_birth.contains(entry.index) {
             self.by_birth.set(entry.index, entry.birth);
         }
@@ -185,22 +182,22 @@ impl Pacer {
 
     #[inline]
     pub(crate) fn remove(&mut self, index: RpcIndex) {
-        if !self.is_empty() {
-            self.remove_listed(index);
+        match self.line.front() {
+            Some(first) if first.index == index => {
+                self.set_in_line(index, false);
+                self.line.pop_front();
+            }
+            None if self.by_birth.is_empty() => {}
+            _ => self.remove_listed(index),
         }
     }
 
     #[inline(never)]
     fn remove_listed(&mut self, index: RpcIndex) {
-        if self.first.is_some_and(|first| first.index == index) {
-            return self.leave_line();
-        }
-        if !self.line.is_empty() && self.in_line.get(index.position()) == Some(&true) {
+        if self.in_line.get(index.position()) == Some(&true) {
             self.break_line();
         }
-        if !self.by_birth.is_empty() {
-            self.leave(index);
-        }
+        self.leave(index);
     }
 
     fn leave(&mut self, index: RpcIndex) {
@@ -212,24 +209,22 @@ impl Pacer {
 
     #[inline]
     pub(crate) fn is_empty(&self) -> bool {
-        self.first.is_none() && self.by_birth.is_empty()
+        self.line.is_empty() && self.by_birth.is_empty()
     }
 
     #[cfg(any(test, feature = "check"))]
     pub(crate) fn contains(&self, index: RpcIndex) -> bool {
-        let in_line = self.in_line.get(index.position()) == Some(&true);
-        let is_first = self.first.is_some_and(|first| first.index == index);
-        is_first || in_line || self.by_birth.contains(index)
+        self.in_line.get(index.position()) == Some(&true) || self.by_birth.contains(index)
     }
 
     /// Whether there is a message that does not wait for the clock.
     pub(crate) fn has_short(&self) -> bool {
-        self.first.is_some_and(|entry| entry.short) || !self.short.is_empty()
+        self.line.front().is_some_and(|entry| entry.short) || !self.short.is_empty()
     }
 
     fn oldest(&self) -> Option<RpcIndex> {
         let in_heap = || self.by_birth.peek().map(|(index, _)| index);
-        self.first.map(|entry| entry.index).or_else(in_heap)
+        self.line.front().map(|entry| entry.index).or_else(in_heap)
     }
 
     /// The message to send from next; `only_short`: the clock holds the others back.
@@ -240,7 +235,7 @@ impl Pacer {
 
     /// The best-ranked message, to fill a train with.
     pub(crate) fn best(&self, only_short: bool) -> Option<RpcIndex> {
-        if let Some(entry) = self.first {
+        if let Some(entry) = self.line.front() {
             return (entry.short || !only_short).then_some(entry.index);
         }
         let best = match (self.short.peek(), self.long.peek()) {
@@ -302,7 +297,7 @@ impl Pacer {
 
     /// The clock is asked for messages, of which it lets only short ones pass, or none.
     pub(crate) fn hold(&mut self, now: Instant, short_pass: bool, config: &Config) {
-        let has_long = self.first.is_some_and(|entry| !entry.short) || !self.long.is_empty();
+        let has_long = self.line.front().is_some_and(|entry| !entry.short) || !self.long.is_empty();
         let waiting = has_long || !short_pass;
         self.held = waiting && now < self.ready_at(false, config);
     }
@@ -389,7 +384,7 @@ mod tests {
         pacer.set(0.into(), 300, 1, false);
         assert!(pacer.by_birth.is_empty(), "the first is ahead of them all the more");
         pacer.set(3.into(), 400, 4, true);
-        assert!(pacer.first.is_none());
+        assert!(pacer.line.is_empty());
         assert_eq!((pacer.best(false), pacer.best(true)), (Some(0.into()), Some(3.into())));
         pacer.set(0.into(), 450, 1, false);
         assert_eq!((pacer.best(false), pacer.oldest()), (Some(3.into()), Some(0.into())));
@@ -412,7 +407,7 @@ mod tests {
             for entry in [(0, 500, 1, false), (1, 500, 3, false), last] {
                 pacer.set(entry.0.into(), entry.1, entry.2, entry.3);
             }
-            assert!(pacer.first.is_none(), "{last:?}");
+            assert!(pacer.line.is_empty(), "{last:?}");
             let first = if last.1 < 500 { [3, 0, 1] } else { [0, 1, 3] };
             assert_eq!(drain(&mut pacer), first);
         }

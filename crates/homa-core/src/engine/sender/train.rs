@@ -22,9 +22,9 @@ pub(crate) fn wire_bytes(payload: u32) -> u32 {
 pub(crate) struct Train<'a> {
     pub(super) segments: &'a mut [Segment],
     pub(super) count: usize,
-    pub(super) path: Path,
+    pub(crate) path: Path,
     /// The peer at the end of `path`, if it is known.
-    pub(super) peer: Option<PeerIndex>,
+    pub(crate) peer: Option<PeerIndex>,
     pub(crate) priority: Priority,
     pub(super) segment_bytes: u32,
     pub(crate) total_bytes: u32,
@@ -80,6 +80,11 @@ impl<'a> Train<'a> {
         }
     }
 
+    /// Packets in it.
+    pub(crate) fn count(&self) -> usize {
+        self.count
+    }
+
     pub(crate) fn goes(&self, path: &Path, priority: Priority) -> bool {
         self.priority == priority && self.path == *path
     }
@@ -105,6 +110,12 @@ impl<'a> Train<'a> {
     fn coalesces(&self, bytes: u32) -> bool {
         let after = self.total_bytes.saturating_add(bytes);
         self.coalesced && self.ends && after <= self.datagram_bytes.min(self.limit_bytes)
+    }
+
+    /// Whether a packet of `bytes` can be added to others in one datagram.
+    #[inline]
+    pub(crate) fn carries(&self, bytes: u32) -> bool {
+        self.count > 0 && self.count < self.segments.len() && self.coalesces(bytes)
     }
 
     /// Padding with which a segment of `bytes` fits, if it does. Where all have to be equally long,
@@ -152,16 +163,45 @@ impl<'a> Train<'a> {
         segment.padding = padding;
         segment.kind = kind;
         let bytes = segment.wire_bytes();
+        self.added(bytes, padding == 0 && says_where_it_ends(header, payload.1));
+        true
+    }
+
+    /// Adds a message of `length` bytes that `fits` as a whole; `put` writes its header.
+    #[inline(always)]
+    pub(crate) fn push_whole(
+        &mut self,
+        put: impl FnOnce(&mut [u8]) -> Option<usize>,
+        rpc: RpcKey,
+        length: u32,
+        padding: u16,
+    ) {
+        let Some(segment) = self.segments.get_mut(self.count) else {
+            return;
+        };
+        let Some(written) = put(&mut segment.header) else {
+            return;
+        };
+        segment.header_bytes = u8::try_from(written).unwrap_or(0);
+        segment.rpc = Some(rpc);
+        segment.payload = 0..length;
+        segment.padding = padding;
+        segment.kind = SegmentKind::Data;
+        self.added(wire_bytes(length).saturating_add(u32::from(padding)), padding == 0);
+    }
+
+    /// A packet of `bytes` was added, which says where it `ends` or does not.
+    #[inline(always)]
+    fn added(&mut self, bytes: u32, ends: bool) {
         if self.count == 0 {
             self.segment_bytes = bytes;
         } else {
             self.coalesced = self.coalesces(bytes);
         }
         self.closed |= bytes != self.segment_bytes;
-        self.ends = padding == 0 && says_where_it_ends(header, payload.1);
+        self.ends = ends;
         self.count = self.count.saturating_add(1);
         self.total_bytes = self.total_bytes.saturating_add(bytes);
-        true
     }
 }
 

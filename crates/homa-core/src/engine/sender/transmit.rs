@@ -170,6 +170,9 @@ impl Engine {
     }
 
     fn put_back(&mut self, path: Path, priority: Priority, segment: &Segment) {
+        if let Some(key) = segment.rpc {
+            self.expand_key(key);
+        }
         let index = segment.rpc.and_then(|key| self.rpcs.resolve(key));
         match segment.kind {
             SegmentKind::Control => {
@@ -187,14 +190,17 @@ impl Engine {
                 }
             }
             SegmentKind::Data | SegmentKind::Retransmission => {
-                let Some(rpc) = index.and_then(|index| self.rpcs.known_mut(index)) else {
+                let Some((index, (peer, _))) =
+                    index.and_then(|index| Some((index, self.rpcs.ends(index)?)))
+                else {
                     return;
                 };
                 // The RPC may be over, and its peer forgotten.
-                if let Some(peer) = self.peers.get_mut(rpc.peer) {
+                if let Some(peer) = self.peers.get_mut(peer) {
                     put_back_ack(peer, segment);
                 }
-                if rpc.state() != State::Dead {
+                let rpc = self.rpcs.get_mut(index).filter(|rpc| rpc.state() != State::Dead);
+                if let Some(rpc) = rpc {
                     self.sender.put_back_data(rpc, segment, &mut self.peers, &mut self.ctx);
                 }
             }
@@ -204,6 +210,9 @@ impl Engine {
     /// The system cannot or may not send to the destination of this segment: a call to it fails
     /// now; other packets are recovered by their timers if it comes back.
     fn lost_destination(&mut self, segment: &Segment, reason: FailReason) {
+        if let Some(key) = segment.rpc {
+            self.expand_key(key);
+        }
         let Some((index, rpc)) = segment.rpc.and_then(|key| self.rpcs.live_mut(key)) else {
             return;
         };
