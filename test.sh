@@ -92,6 +92,8 @@ why() {
 
 step "Unit, property, scenario and process tests, examples in the documentation" tests
 step "The examples" examples
+[ -n "$real" ] || step "The engine's scenarios with all RPCs in their general form" \
+    env HOMA_SHORT_FORM=0 cargo test -p homa-core --test it
 [ -n "$real" ] || step "The virtual network: $seeds seeds" \
     env HOMA_SEEDS="$seeds" cargo test --release -p homa-virtual --test seeds -- --nocapture
 [ -n "$real" ] || step "Users of endpoints in virtual time: $((seeds / 10)) seeds" \

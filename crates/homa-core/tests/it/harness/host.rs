@@ -9,7 +9,7 @@ use homa_core::{
 };
 use homa_wire::{AckEntry, Body, Common, Data, Extension, Grant, Header, Reason, Resend};
 
-use super::{PORT, Sent, address, check, path, read};
+use super::{PORT, Sent, address, check, engine, path, read};
 
 /// Longest header of a packet as the engine gets to see it.
 const HEADER_BYTES: usize = 128;
@@ -107,7 +107,7 @@ impl Host {
     }
 
     pub(crate) fn with_budget(config: Config, budget: HostBudget, seed: u64) -> Self {
-        let mut engine = Engine::new(config, budget, seed).unwrap();
+        let mut engine = engine(config, budget, seed);
         engine.bind_port(PORT, PortOptions::SERVE).unwrap();
         Self {
             engine,

@@ -8,7 +8,7 @@ use homa_core::{
     ResponseOptions, RpcKey, RxMeta, Segment,
 };
 
-use super::{MS, PORT, Sent, address, drain, failure, is_answered, path};
+use super::{MS, PORT, Sent, address, drain, engine, failure, is_answered, path};
 
 /// What a server on a [`Net`] does with a complete request.
 #[derive(Clone, Copy, Debug)]
@@ -213,7 +213,7 @@ impl Net {
 
 impl Node {
     fn new(config: &Config, address: SocketAddr, seed: u64) -> Self {
-        let mut engine = Engine::new(config.clone(), HostBudget::local(), seed).unwrap();
+        let mut engine = engine(config.clone(), HostBudget::local(), seed);
         engine.bind_port(address.port(), PortOptions::SERVE).unwrap();
         Self {
             address,

@@ -8,7 +8,7 @@ use homa_core::{
 };
 use homa_wire::{Body, Common, Data, Extension, Header, Reason};
 
-use super::{FULL, MS, PORT, Sent, drain, path};
+use super::{FULL, MS, PORT, Sent, drain, engine, path};
 
 /// Incarnation that crafted packets carry.
 pub(crate) const THEIRS: u32 = 0x00AB_CDEF;
@@ -26,7 +26,7 @@ pub(crate) struct Solo {
 
 impl Solo {
     pub(crate) fn new(config: Config) -> Self {
-        let mut engine = Engine::new(config, HostBudget::local(), 7).unwrap();
+        let mut engine = engine(config, HostBudget::local(), 7);
         engine.bind_port(PORT, PortOptions::SERVE).unwrap();
         Self {
             engine,

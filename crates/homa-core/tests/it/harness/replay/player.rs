@@ -21,7 +21,7 @@ use homa_wire::{AckEntry, Body, Common, HEADER_MAX, Header};
 use super::checks::{Ranges, View, check_control, check_data, check_format};
 use super::frames::{Content, Frame, Icmp, Packet};
 use super::story::{CallKey, Story, call_key, data_range};
-use crate::harness::{MS, Sent, drain};
+use crate::harness::{MS, Sent, drain, engine};
 
 const BEGIN_NS: u64 = 1_000 * MS;
 
@@ -80,7 +80,7 @@ impl<'a> Player<'a> {
         Self {
             story,
             host,
-            engine: Engine::new(config, HostBudget::local(), 11).expect("the settings are valid"),
+            engine: engine(config, HostBudget::local(), 11),
             now_ns: BEGIN_NS,
             mtu: story.mtu(host),
             unscheduled,
