@@ -149,7 +149,7 @@ impl Config {
                 finished_max,
                 peer_idle_min,
                 peer_idle_max,
-                short_form: !max_incoming_bytes.is_multiple_of(4),
+                short_form: max_incoming_bytes % 4 != 0,
             },
         }
     }

@@ -76,13 +76,37 @@ impl<I: Index, K: Ord + Copy> IndexedHeap<I, K> {
                 return true;
             }
         }
+        self.append(index, key);
+        true
+    }
+
+    /// Inserts `index`, or lowers its key to `key` if it is higher. Nothing happens if `index` is
+    /// not below the reserved limit.
+    #[inline(always)]
+    pub(crate) fn set_at_most(&mut self, index: I, key: K) {
+        match self.positions.get(index.position()) {
+            None => {}
+            Some(&ABSENT) => self.append(index, key),
+            Some(_) => self.lower(index, key),
+        }
+    }
+
+    #[inline(never)]
+    fn lower(&mut self, index: I, key: K) {
+        if self.key(index).is_some_and(|present| present > key) {
+            self.set(index, key);
+        }
+    }
+
+    /// Inserts an index that is not there.
+    #[inline(always)]
+    fn append(&mut self, index: I, key: K) {
         let ascends = self.run.back().is_none_or(|last| last.0 <= key);
         // What was removed takes room as well.
         match if ascends { self.run.push_back((key, Some(index))) } else { None } {
             Some(number) => self.set_position(index, position_in_run(number)),
             None => self.enter_heap(index, key),
         }
-        true
     }
 
     /// Takes `index` out. `None` if it is not in the queue.

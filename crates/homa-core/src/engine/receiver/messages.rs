@@ -102,7 +102,7 @@ impl Receiver {
     }
 
     /// Takes all of a message of an RPC in short form, for which there is room.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn take_short(&mut self, length: u32, ctx: &mut Ctx) {
         self.memory.take_short(short_footprint(length));
         self.buffer.note_payload(ctx.now, length);

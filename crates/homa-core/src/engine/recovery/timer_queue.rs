@@ -94,9 +94,7 @@ impl TimerQueue {
 
 #[inline]
 fn arm<I: Index>(timers: &mut IndexedHeap<I, Instant>, index: I, at: Instant) {
-    if timers.key(index).is_none_or(|armed| armed > at) {
-        timers.set(index, at);
-    }
+    timers.set_at_most(index, at);
 }
 
 #[inline]

@@ -5,6 +5,7 @@ use alloc::collections::VecDeque;
 use crate::engine::peer::{PeerIndex, PeerTable};
 use crate::engine::rpc::index::RpcIndex;
 use crate::engine::rpc::{Rpc, RpcTable, State};
+use crate::engine::short::Short;
 use crate::event::{Event, FailReason};
 use crate::structures::OutOfMemory;
 use crate::structures::ring::Ring;
@@ -165,10 +166,14 @@ impl EventQueue {
     #[inline]
     pub(crate) fn pop(&mut self, rpcs: &mut RpcTable, peers: &PeerTable) -> Option<Event> {
         // Mostly there is nothing, and every turn calls this several times.
-        match (self.new_peers.is_empty(), self.rpcs.is_empty()) {
-            (true, true) => None,
-            (true, false) => self.pop_of_rpc(rpcs, peers),
-            (false, _) => self.pop_peer(rpcs, peers),
+        if !self.new_peers.is_empty() {
+            return self.pop_peer(rpcs, peers);
+        }
+        let first = *self.rpcs.front()?;
+        if rpcs.short(first).is_some() {
+            self.pop_short(first, rpcs, peers)
+        } else {
+            self.pop_of_rpc(rpcs, peers)
         }
     }
 
@@ -182,14 +187,24 @@ impl EventQueue {
         self.pop_of_rpc(rpcs, peers)
     }
 
+    /// The event of an RPC in short form, the first in the queue.
+    #[inline(always)]
+    fn pop_short(
+        &mut self,
+        index: RpcIndex,
+        rpcs: &mut RpcTable,
+        peers: &PeerTable,
+    ) -> Option<Event> {
+        self.rpcs.pop_front();
+        self.answer_expected |= rpcs.short(index).is_some_and(Short::is_in_service);
+        rpcs.tell_short(index, peers)
+    }
+
     /// The next event of the first RPC that has one.
     fn pop_of_rpc(&mut self, rpcs: &mut RpcTable, peers: &PeerTable) -> Option<Event> {
         while let Some(index) = self.rpcs.front().copied() {
             if rpcs.short(index).is_some() {
-                self.rpcs.pop_front();
-                let event = rpcs.tell_short(index, peers);
-                self.answer_expected |= matches!(event, Some(Event::RequestWhole { .. }));
-                return event;
+                return self.pop_short(index, rpcs, peers);
             }
             let Some(rpc) = rpcs.known_mut(index) else {
                 self.rpcs.pop_front();

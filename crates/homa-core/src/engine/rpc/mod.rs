@@ -311,7 +311,7 @@ impl RpcTable {
     }
 
     /// Puts an RPC in short form into the next free slot.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn insert_short(&mut self, rpc: Short) -> Option<RpcKey> {
         let index = self.free.pop()?;
         let slot = self.slots.get_mut(index)?;

@@ -65,7 +65,7 @@ impl Sender {
     }
 
     /// Enters a message of `length` bytes that has just begun and goes in one packet.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn queue(&mut self, index: RpcIndex, (length, birth): (u32, u64), config: &Config) {
         self.pacer.set(index, length, birth, length < config.output.defer_min_bytes);
     }

@@ -9,7 +9,7 @@ use crate::event::Event;
 impl RpcTable {
     /// The event of an RPC in short form that waited in the queue. One that is over leaves the
     /// table.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn tell_short(&mut self, index: RpcIndex, peers: &PeerTable) -> Option<Event> {
         let (rpc, short) = self.keyed_short(index)?;
         short.queued = false;
