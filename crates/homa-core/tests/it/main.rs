@@ -34,6 +34,7 @@ mod retransmission;
 mod scenario_table;
 mod shares;
 mod shares_of_memory;
+mod short_form;
 mod sockets;
 mod waiting_for_memory;
 mod whole_events;

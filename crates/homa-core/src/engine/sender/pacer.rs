@@ -234,9 +234,13 @@ impl Pacer {
     }
 
     /// The best-ranked message, to fill a train with.
+    #[inline]
     pub(crate) fn best(&self, only_short: bool) -> Option<RpcIndex> {
         if let Some(entry) = self.line.front() {
             return (entry.short || !only_short).then_some(entry.index);
+        }
+        if self.by_birth.is_empty() {
+            return None;
         }
         let best = match (self.short.peek(), self.long.peek()) {
             (Some(short), Some(long)) if !only_short && long.1 < short.1 => Some(long),

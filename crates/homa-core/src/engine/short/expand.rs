@@ -135,8 +135,10 @@ impl Engine {
     /// them. Nothing that is sent or told changes: for what looks at all RPCs, and for tests.
     pub fn expand_short_forms(&mut self, mut chosen: impl FnMut(RpcKey) -> bool) {
         for index in self.rpcs.indices() {
-            if self.rpcs.key(index).is_some_and(&mut chosen) {
-                self.expand(index);
+            if let Some((rpc, _)) = self.rpcs.keyed_short(index) {
+                if chosen(rpc) {
+                    self.expand(index);
+                }
             }
         }
     }

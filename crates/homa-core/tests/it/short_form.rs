@@ -1,0 +1,150 @@
+//! RPCs of one short packet each way: what is unusual to the form in which they are kept, and that
+//! nobody notices. (`homa-virtual` compares the packets of whole worlds.)
+
+use std::net::SocketAddr;
+
+use crate::harness::*;
+use homa_core::{Config, DropReason, Event, FailReason, Received};
+use homa_wire::{AckEntry, Body, Reason, Resend};
+
+/// A client that has made a call, so that it is known and knows us.
+struct Client {
+    solo: Solo,
+    at: SocketAddr,
+    cutoff_version: u16,
+}
+
+impl Client {
+    fn new(config: Config) -> Self {
+        let (mut solo, at) = (Solo::new(config), address(9, 900));
+        solo.message(at, 2, 100);
+        let cutoffs = solo.drain().iter().find_map(|sent| match sent.header.body {
+            Body::Cutoffs(cutoffs) => Some(cutoffs.version),
+            _ => None,
+        });
+        let mut client =
+            Self { solo, at, cutoff_version: cutoffs.expect("it is told our cutoffs") };
+        client.answer_and_acknowledge(2);
+        client
+    }
+
+    /// The bytes from `start` on of a request with so much payload behind the header.
+    fn send(&mut self, id: u64, (length, start): (u32, u32), payload: u32, ack: u64) -> Received {
+        let mut header = self.solo.data_header(self.at, id, length, start);
+        if let Body::Data(data) = &mut header.body {
+            data.cutoff_version = self.cutoff_version;
+            data.ack = AckEntry { client_id: ack, server_port: if ack == 0 { 0 } else { PORT } };
+        }
+        self.solo.header(self.at, &header, payload)
+    }
+
+    fn request(&mut self, id: u64) -> Received {
+        self.send(id, (100, 0), 100, 0)
+    }
+
+    fn answer_and_acknowledge(&mut self, id: u64) {
+        let told = self.solo.events();
+        let rpc = told.iter().find_map(|event| match event {
+            Event::RequestArrived { rpc, .. } => Some(*rpc),
+            _ => None,
+        });
+        self.solo.answer(rpc.expect("a request came"), 100);
+        let _ = self.solo.control(self.at, id, Body::Ack(Default::default()), Reason::None, 0);
+        self.solo.events();
+    }
+
+    /// RPCs in short form. Where the scenarios run without it, as many as are `expected`.
+    fn in_short_form(&mut self, expected: usize) -> usize {
+        let mut count = 0;
+        self.solo.engine.expand_short_forms(|_| {
+            count += 1;
+            false
+        });
+        if std::env::var("HOMA_SHORT_FORM").is_ok_and(|value| value == "0") {
+            expected
+        } else {
+            count
+        }
+    }
+}
+
+fn client() -> Client {
+    Client::new(Config::default())
+}
+
+#[test]
+fn a_short_request_of_a_known_client_is_kept_in_short_form_until_it_is_asked_about() {
+    let mut client = client();
+    assert!(matches!(client.request(4), Received::Place(_)));
+    assert_eq!(client.in_short_form(1), 1);
+    let resend = Body::Resend(Resend { offset: 0, length: 1, priority: 7 });
+    let _ = client.solo.control(client.at, 4, resend, Reason::None, 0);
+    assert_eq!(client.in_short_form(0), 0);
+    assert!(client.solo.drain().iter().any(|sent| matches!(sent.header.body, Body::Busy)));
+    client.answer_and_acknowledge(4);
+    assert_eq!(client.solo.engine.stats().live_rpcs, 0);
+}
+
+#[test]
+fn a_padded_rest_of_a_short_request_is_not_all_of_it() {
+    let mut client = client();
+    let received = client.send(4, (100, 50), 100, 0);
+    let Received::Place(placed) = received else { panic!("{received:?}") };
+    assert_eq!((placed.offset, placed.packet.len()), (50, 50));
+    let told = client.solo.events();
+    assert!(!told.iter().any(|event| matches!(event, Event::RequestArrived { .. })), "{told:?}");
+}
+
+#[test]
+fn a_copy_of_a_short_request_is_dropped_whatever_became_of_the_first() {
+    let mut client = client();
+    let _ = client.request(4);
+    assert_eq!(client.request(4), Received::Dropped(DropReason::Duplicate), "it is in service");
+    client.answer_and_acknowledge(4);
+    assert_eq!(client.request(4), Received::Dropped(DropReason::Duplicate), "it is over");
+    assert_eq!(client.solo.engine.stats().requests_received, 2);
+}
+
+#[test]
+fn a_port_that_is_drained_refuses_short_requests_of_known_clients() {
+    let mut client = client();
+    client.solo.engine.drain_port(client.solo.now(), PORT);
+    assert_eq!(client.request(4), Received::Dropped(DropReason::Draining));
+    let refused = client.solo.drain();
+    assert!(refused.iter().any(|sent| matches!(sent.header.body, Body::RpcUnknown)), "{refused:?}");
+}
+
+#[test]
+fn a_request_acknowledges_the_response_before_it_and_frees_what_nobody_took() {
+    let mut client = client();
+    let _ = client.request(4);
+    let told = client.solo.events();
+    let Some(Event::RequestArrived { rpc, .. }) = told.last() else { panic!("{told:?}") };
+    client.solo.answer(*rpc, 100);
+    assert!(client.solo.engine.stats().receive_memory_bytes > 0, "the request was not taken");
+    let _ = client.send(6, (100, 0), 100, 4);
+    client.solo.drain();
+    client.answer_and_acknowledge(6);
+    let stats = client.solo.engine.stats();
+    assert_eq!((stats.live_rpcs, stats.receive_memory_bytes), (0, 0));
+}
+
+#[test]
+fn an_abort_of_a_short_request_tells_its_client() {
+    let mut client = client();
+    let _ = client.request(4);
+    let told = client.solo.events();
+    let Some(Event::RequestArrived { rpc, .. }) = told.last() else { panic!("{told:?}") };
+    client.solo.engine.abort(client.solo.now(), *rpc, FailReason::Overloaded).unwrap();
+    let sent = client.solo.drain();
+    let refusal = sent.iter().find(|sent| matches!(sent.header.body, Body::RpcUnknown));
+    assert_eq!(refusal.map(|sent| sent.header.reason()), Some(Reason::Overloaded), "{sent:?}");
+}
+
+#[test]
+fn short_requests_take_no_more_places_than_a_host_may_have() {
+    let mut client = Client::new(Config::default().with(|config| config.limits.max_rpcs = 40));
+    let served =
+        (0..40).filter(|n| matches!(client.request(4 + 2 * n), Received::Place(_))).count();
+    assert!((8..=30).contains(&served), "{served} of 40 places");
+}
