@@ -3,14 +3,14 @@
 //! they take some, since replying to them would block.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::task::Waker;
 
 use homa_io::Message;
 
+use super::given_up::GivenUp;
+use super::origin::Origin;
 use super::room::Room;
-use super::rpc::Rpc;
 use super::turns::{Load, Turns};
 use super::waiters::{Ticket, Waiters};
 use super::wakes::Wakes;
@@ -56,6 +56,7 @@ pub(crate) struct AcceptQueue {
     more: AtomicBool,
     /// Requests that waited for too long, ever.
     overdue: AtomicU64,
+    given_up: GivenUp,
     /// When to look for such, or [`NEVER_NS`]: not after the first in the queue is overdue, but for
     /// [`LOOK_NS`]. It may be one that was accepted meanwhile.
     look_at_ns: AtomicU64,
@@ -73,20 +74,11 @@ struct State {
 /// A request in the queue.
 #[derive(Debug)]
 pub(crate) struct Queued {
-    pub(crate) rpc: Arc<Rpc>,
-    /// The RPC that is answered, if it is another one.
-    pub(crate) answer: Option<Arc<Rpc>>,
+    pub(crate) origin: Origin,
     /// Empty for a stream.
     pub(crate) body: Message,
     /// When it is not accepted any more, or [`NEVER_NS`].
     pub(crate) refuse_at_ns: u64,
-}
-
-impl Queued {
-    #[inline]
-    pub(crate) fn new(rpc: &Arc<Rpc>, body: Message) -> Self {
-        Self { rpc: Arc::clone(rpc), answer: None, body, refuse_at_ns: NEVER_NS }
-    }
 }
 
 /// Result of [`AcceptQueue::pop_or_wait`].
@@ -94,7 +86,7 @@ impl Queued {
 pub(crate) enum Next {
     Request(Queued),
     /// It waited for too long and is to be refused.
-    Late(Arc<Rpc>),
+    Late(Origin),
     /// There will be none.
     Closed,
     /// The waker is registered.
@@ -113,6 +105,7 @@ impl AcceptQueue {
             bytes: AtomicUsize::new(0),
             more: AtomicBool::new(false),
             overdue: AtomicU64::new(0),
+            given_up: GivenUp::default(),
             look_at_ns: AtomicU64::new(NEVER_NS),
         }
     }
@@ -133,6 +126,11 @@ impl AcceptQueue {
         let of_client =
             deadline_ns.map_or(NEVER_NS, |at| at.saturating_sub(arrived_ns) / QUEUE_PART);
         arrived_ns.saturating_add(self.queue_max_ns.min(of_client))
+    }
+
+    /// Requests that were given up, also after they were accepted.
+    pub(crate) fn given_up(&self) -> &GivenUp {
+        &self.given_up
     }
 
     /// Requests of `client` in the queue.
@@ -202,7 +200,7 @@ impl AcceptQueue {
             self.look_at_ns.store(look_at_ns, Ordering::Relaxed);
         }
         let bytes = request.body.len();
-        state.requests.push(request.rpc.peer, request, bytes);
+        state.requests.push(request.origin.client(), request, bytes);
         self.publish(&state);
         Ok(state.waiters.take_newest())
     }
@@ -240,7 +238,7 @@ impl AcceptQueue {
         self.publish(&state);
         drop(state);
         // Those that their clients have given up are not refused.
-        overdue.retain(|request| !request.rpc.has_failed());
+        overdue.retain(|request| !request.origin.take_given_up(&self.given_up));
         self.overdue.fetch_add(overdue.len() as u64, Ordering::Relaxed);
         overdue
     }
@@ -270,7 +268,7 @@ impl AcceptQueue {
         if request.refuse_at_ns != NEVER_NS && now_ns() >= request.refuse_at_ns {
             self.overdue.fetch_add(1, Ordering::Relaxed);
             // Its place among those who wait is kept: it asks again at once.
-            return Next::Late(request.rpc);
+            return Next::Late(request.origin);
         }
         if let Some(ticket) = ticket.take() {
             state.waiters.withdraw(ticket);
@@ -298,7 +296,7 @@ impl AcceptQueue {
             self.publish(state);
             let request = request?;
             // Given up by its client while it waited: it is skipped.
-            if !request.rpc.has_failed() {
+            if !request.origin.take_given_up(&self.given_up) {
                 return Some(request);
             }
         }

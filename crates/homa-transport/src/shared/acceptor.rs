@@ -1,6 +1,5 @@
 //! Accepting requests, from their user's side.
 
-use std::sync::Arc;
 use std::task::{Poll, Waker};
 
 use homa_io::Message;
@@ -32,10 +31,11 @@ pub(crate) struct Accepted {
 impl Accepted {
     /// The request as a stream, which may be complete already.
     pub(crate) fn into_stream(self) -> (IncomingStream, Replier) {
-        let rpc = Arc::clone(self.replier.request());
+        let mut replier = self.replier;
+        let rpc = replier.shared_request();
         let is_stream = rpc.lock().incoming.streaming;
         let whole = (!is_stream).then_some(self.body);
-        (IncomingStream::new(self.replier.handle().clone(), rpc, whole), self.replier)
+        (IncomingStream::new(replier.handle().clone(), rpc, whole), replier)
     }
 }
 
@@ -56,8 +56,8 @@ impl<'a> Acceptor<'a> {
             let responses = &self.handle.rooms.responses;
             return match queue.pop_or_wait(responses, &mut self.ticket, waker, now_ns) {
                 Next::Request(request) => Poll::Ready(Ok(self.accepted(queue, request))),
-                Next::Late(rpc) => {
-                    self.handle.submit_reply(Operation::Refuse(rpc));
+                Next::Late(origin) => {
+                    self.handle.submit_reply(Operation::refuse(origin));
                     continue;
                 }
                 Next::Closed => Poll::Ready(Err(AcceptError::Closed)),
@@ -89,7 +89,7 @@ impl<'a> Acceptor<'a> {
 
     fn accepted(&self, queue: &AcceptQueue, request: Queued) -> Accepted {
         self.refill(queue);
-        let replier = Replier::new(self.handle.clone(), request.rpc, request.answer);
+        let replier = Replier::new(self.handle.clone(), request.origin);
         Accepted { body: request.body, replier }
     }
 }

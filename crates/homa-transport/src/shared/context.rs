@@ -10,6 +10,7 @@ use homa_io::{Message, ShardView};
 use super::accept::Queued;
 use super::facts::Facts;
 use super::frame::{Malformed, length_u32};
+use super::origin::Origin;
 use super::registry::{Entry, Registry};
 use super::rooms::Rooms;
 use super::rpc::{Content, EarlyResponse, Role, Rpc, RpcState};
@@ -153,6 +154,7 @@ impl Context<'_> {
                 Some(Entry::Member(member)) => {
                     self.registry.sets.finish(member, Err(error.clone()));
                 }
+                Some(Entry::Plain(plain)) => self.plain_failed(key, plain),
                 None => {}
             }
         }
@@ -203,7 +205,7 @@ impl Context<'_> {
         // A request that was given up meanwhile has no body any more.
         let Some(message) = state.key.and_then(|key| shard.take(key)) else { return };
         if !state.incoming.framed {
-            return self.queue(Queued::new(rpc, message), state, shard);
+            return self.queue((rpc, None), message, state, shard);
         }
         let body = state.incoming.body_of(message);
         drop(state);
@@ -217,7 +219,7 @@ impl Context<'_> {
     pub(crate) fn accept(&mut self, rpc: &Arc<Rpc>, body: Message, shard: &mut ShardView<'_>) {
         let mut state = rpc.lock();
         let Some((leg, pair)) = state.incoming.leg() else {
-            return self.queue(Queued::new(rpc, body), state, shard);
+            return self.queue((rpc, None), body, state, shard);
         };
         let now_ns = shard.now().as_nanos();
         state.note_deadline(now_ns);
@@ -232,9 +234,8 @@ impl Context<'_> {
                 Rpc::pair(&upload.rpc, &download.rpc);
                 download.rpc.lock().queued = true;
                 self.answer_upload(&upload.rpc, shard);
-                let mut request = Queued::new(&upload.rpc, upload.body);
-                request.answer = Some(download.rpc);
-                self.queue(request, upload.rpc.lock(), shard);
+                let rpcs = (&upload.rpc, Some(download.rpc));
+                self.queue(rpcs, upload.body, upload.rpc.lock(), shard);
             }
         }
     }
@@ -243,17 +244,19 @@ impl Context<'_> {
     #[inline]
     fn queue(
         &mut self,
-        mut request: Queued,
+        (rpc, answer): (&Arc<Rpc>, Option<Arc<Rpc>>),
+        body: Message,
         mut state: MutexGuard<'_, RpcState>,
         shard: &mut ShardView<'_>,
     ) {
         let arrived_ns = state.note_deadline(shard.now().as_nanos());
-        request.refuse_at_ns = self.rooms.requests.refuse_at_ns(arrived_ns, state.deadline_ns);
+        let refuse_at_ns = self.rooms.requests.refuse_at_ns(arrived_ns, state.deadline_ns);
         state.queued = true;
         drop(state);
-        match self.rooms.requests.push(request) {
+        let origin = Origin::Shared { request: Arc::clone(rpc), answer };
+        match self.rooms.requests.push(Queued { origin, body, refuse_at_ns }) {
             Ok(waiter) => self.wakes.add(waiter),
-            Err(request) => self.refuse(&request.rpc, FailReason::NotExecuted, shard),
+            Err(request) => self.refuse_unseen(&request.origin, FailReason::NotExecuted, shard),
         }
     }
 
@@ -270,7 +273,7 @@ impl Context<'_> {
     /// Refuses requests that waited for too long, also while nobody accepts.
     pub(crate) fn refuse_overdue(&mut self, shard: &mut ShardView<'_>) {
         for request in self.rooms.requests.take_overdue(shard.now().as_nanos()) {
-            self.refuse(&request.rpc, FailReason::Overloaded, shard);
+            self.refuse_unseen(&request.origin, FailReason::Overloaded, shard);
         }
         self.refill_accept(shard);
     }
@@ -285,6 +288,19 @@ impl Context<'_> {
         let may_come = |rpc: &Rpc| clients.contains(&rpc.peer);
         for lone in self.registry.single.take_old(now_ns, more_ns, may_come) {
             self.refuse(&lone, FailReason::Overloaded, shard);
+        }
+    }
+
+    /// Refuses a request that no handler has seen, by its origin.
+    pub(crate) fn refuse_unseen(
+        &mut self,
+        origin: &Origin,
+        why: FailReason,
+        shard: &mut ShardView<'_>,
+    ) {
+        match origin {
+            Origin::Plain { key, .. } => self.end_plain(*key, why, shard),
+            Origin::Shared { request, .. } => self.refuse(request, why, shard),
         }
     }
 

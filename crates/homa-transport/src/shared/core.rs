@@ -254,8 +254,8 @@ impl Core {
         let mut wakes = Wakes::default();
         let refused = self.rooms.requests.close(&mut wakes);
         wakes.wake();
-        let rpcs = refused.into_iter().map(|request| request.rpc).collect();
-        self.submit(Operation::StopAccepting(rpcs));
+        let origins = refused.into_iter().map(|request| request.origin).collect();
+        self.submit(Operation::StopAccepting(origins));
     }
 
     /// Begins to close: accepted requests have so much time to be answered. A second call can make

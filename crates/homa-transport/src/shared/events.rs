@@ -76,6 +76,11 @@ impl Context<'_> {
         (length_bytes, framed): (u32, bool),
         shard: &mut ShardView<'_>,
     ) {
+        let requests = &self.rooms.requests;
+        let is_plain = !framed && !requests.is_streaming();
+        if is_plain && self.registry.not_queued.is_empty() && requests.has_room(path.remote) {
+            return self.queue_plain(key, path.remote, shard);
+        }
         let rpc = self.request_started(key, path, (length_bytes, framed), true);
         match self.rooms.requests.is_streaming() {
             true => self.arrived(key, length_bytes, shard),
@@ -109,7 +114,8 @@ impl Context<'_> {
                 let response = shard.take_response(key).unwrap_or_default();
                 return self.member_answered(member, framed, response);
             }
-            None => return,
+            // Requests have no response that comes in.
+            Some(Entry::Plain(_)) | None => return,
         };
         let mut state = rpc.lock();
         state.outgoing.released_upto = released_upto;
@@ -222,9 +228,13 @@ impl Context<'_> {
 
     fn failed(&mut self, key: RpcKey, reason: FailReason, shard: &mut ShardView<'_>) {
         let Some(rpc) = self.registry.get(key).cloned() else {
-            if let Some(Entry::Member(member)) = self.registry.remove(key) {
-                let error = CallError::from_reason(reason, member.server);
-                self.registry.sets.finish(member, Err(error));
+            match self.registry.remove(key) {
+                Some(Entry::Member(member)) => {
+                    let error = CallError::from_reason(reason, member.server);
+                    self.registry.sets.finish(member, Err(error));
+                }
+                Some(Entry::Plain(plain)) => self.plain_failed(key, plain),
+                Some(Entry::Rpc(_)) | None => {}
             }
             return;
         };
@@ -256,6 +266,12 @@ impl Context<'_> {
             Some(Entry::Member(member)) => {
                 let error = CallError::new(member.server, CallErrorKind::Closed);
                 return self.registry.sets.finish(member, Err(error));
+            }
+            Some(Entry::Plain(plain)) => {
+                if let Some(charge) = plain.charge {
+                    self.rooms.leave_responses(charge, self.wakes);
+                }
+                return;
             }
             None => return,
         };

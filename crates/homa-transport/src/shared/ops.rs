@@ -4,10 +4,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use homa_core::{FailReason, PeerSettings, RequestOptions, RpcError, SendError};
+use homa_core::{FailReason, PeerSettings, RequestOptions, RpcError, RpcKey, SendError};
 use homa_io::ShardView;
 
 use super::context::Context;
+use super::origin::Origin;
 use super::registry::Entry;
 use super::room::Charge;
 use super::rpc::{Content, Role, Rpc};
@@ -26,6 +27,10 @@ pub(crate) enum Operation {
     AbortMembers(Arc<CallQueue>, Option<u64>),
     /// Answer; the body has taken room.
     Reply(Arc<Rpc>, Content, Charge),
+    /// The same of a request without a state that is shared.
+    ReplyPlain(RpcKey, Content, Charge),
+    /// Give such a request that state.
+    Share(RpcKey, Arc<Rpc>),
     /// The next bytes of an announced message.
     Supply(Arc<Rpc>, Bytes),
     /// All of a message of unknown length was supplied.
@@ -38,14 +43,28 @@ pub(crate) enum Operation {
     Discard(Arc<Rpc>),
     /// Give up: a call is cancelled, a request rejected.
     Abort(Arc<Rpc>),
+    /// Reject a request without a state that is shared.
+    AbortPlain(RpcKey),
     /// Refuse a request of which nothing was executed, for want of capacity.
     Refuse(Arc<Rpc>),
+    /// The same of one without a state that is shared.
+    RefusePlain(RpcKey),
     /// There is room in the accept queue again.
     RefillAccept,
     /// Refuse new requests and these.
-    StopAccepting(Vec<Arc<Rpc>>),
+    StopAccepting(Vec<Origin>),
     /// Change the settings of a peer.
     SetPeer(SocketAddr, PeerSettings),
+}
+
+impl Operation {
+    /// Refuses a request that no handler has seen.
+    pub(crate) fn refuse(origin: Origin) -> Self {
+        match origin {
+            Origin::Plain { key, .. } => Self::RefusePlain(key),
+            Origin::Shared { request, .. } => Self::Refuse(request),
+        }
+    }
 }
 
 /// Executes one operation.
@@ -59,6 +78,10 @@ pub(crate) fn execute(operation: Operation, shard: &mut ShardView<'_>, context: 
             state.charge = Some(charge);
             context.reply(&rpc, state, content, shard);
         }
+        Operation::ReplyPlain(key, content, charge) => {
+            context.answer_plain(key, content, charge, shard);
+        }
+        Operation::Share(key, rpc) => context.share_plain(key, rpc),
         Operation::Supply(rpc, bytes) => supply(&rpc, bytes, shard, context),
         Operation::Finish(rpc) => finish(&rpc, shard, context),
         Operation::Stream(rpc) => stream(&rpc, shard),
@@ -76,6 +99,8 @@ pub(crate) fn execute(operation: Operation, shard: &mut ShardView<'_>, context: 
             }
         }
         Operation::Abort(rpc) => abort(&rpc, shard, context),
+        Operation::AbortPlain(key) => context.end_plain(key, FailReason::Rejected, shard),
+        Operation::RefusePlain(key) => context.end_plain(key, FailReason::Overloaded, shard),
         Operation::Refuse(rpc) => context.refuse(&rpc, FailReason::Overloaded, shard),
         Operation::RefillAccept => context.refill_accept(shard),
         Operation::StopAccepting(refused) => stop_accepting(refused, shard, context),
@@ -209,13 +234,14 @@ fn abort(rpc: &Arc<Rpc>, shard: &mut ShardView<'_>, context: &mut Context<'_>) {
 }
 
 /// Refuses what no handler has seen, and new requests.
-fn stop_accepting(refused: Vec<Arc<Rpc>>, shard: &mut ShardView<'_>, context: &mut Context<'_>) {
+fn stop_accepting(refused: Vec<Origin>, shard: &mut ShardView<'_>, context: &mut Context<'_>) {
     shard.drain_port(context.facts.address.port());
     drop(context.registry.not_queued.take_all());
     context.rooms.requests.set_more(false);
     let is_unseen = |rpc: &&Arc<Rpc>| rpc.role == Role::Server && !rpc.lock().queued;
     let arriving: Vec<_> = context.registry.rpcs().filter(is_unseen).cloned().collect();
-    for rpc in refused.into_iter().chain(arriving) {
-        context.refuse(&rpc, FailReason::NotExecuted, shard);
+    let arriving = arriving.into_iter().map(|request| Origin::Shared { request, answer: None });
+    for origin in refused.into_iter().chain(arriving) {
+        context.refuse_unseen(&origin, FailReason::NotExecuted, shard);
     }
 }

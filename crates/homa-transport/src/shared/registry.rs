@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use homa_core::RpcKey;
 
+use super::plain::Plain;
 use super::rpc::Rpc;
 use super::sets::{Sets, Started};
 use super::singles::Singles;
@@ -29,6 +30,8 @@ pub(crate) enum Entry {
     Rpc(Arc<Rpc>),
     /// A member of a set of calls.
     Member(Started),
+    /// A request without a state that is shared.
+    Plain(Plain),
 }
 
 impl Registry {
@@ -67,11 +70,19 @@ impl Registry {
         }
     }
 
-    /// All RPCs that are no members of sets.
+    #[inline]
+    pub(crate) fn plain_mut(&mut self, key: RpcKey) -> Option<&mut Plain> {
+        match self.entries.get_mut(key.index as usize)?.as_mut()? {
+            (known, Entry::Plain(plain)) if *known == key => Some(plain),
+            _ => None,
+        }
+    }
+
+    /// All RPCs with a state that is shared.
     pub(crate) fn rpcs(&self) -> impl Iterator<Item = &Arc<Rpc>> {
         self.entries.iter().flatten().filter_map(|(_, entry)| match entry {
             Entry::Rpc(rpc) => Some(rpc),
-            Entry::Member(_) => None,
+            Entry::Member(_) | Entry::Plain(_) => None,
         })
     }
 

@@ -3,7 +3,7 @@
 
 use super::accept::AcceptQueue;
 use super::alarms::Alarms;
-use super::room::Room;
+use super::room::{Charge, Room};
 use super::rpc::{Role, RpcState};
 use super::service::Service;
 use super::wakes::Wakes;
@@ -24,13 +24,16 @@ impl Rooms {
         let Some(charge) = state.charge.take() else { return };
         match role {
             Role::Client => self.calls.leave(charge, wakes),
-            Role::Server => {
-                self.responses.leave(charge, wakes);
-                self.service.look(wakes);
-                // Requests of its client may have been kept from those who accept.
-                self.requests.look_aside(wakes);
-            }
+            Role::Server => self.leave_responses(charge, wakes),
         }
+    }
+
+    /// Gives back the room that a response took.
+    pub(crate) fn leave_responses(&self, charge: Charge, wakes: &mut Wakes) {
+        self.responses.leave(charge, wakes);
+        self.service.look(wakes);
+        // Requests of its client may have been kept from those who accept.
+        self.requests.look_aside(wakes);
     }
 
     /// Wakes those whose deadline has come, and says when the next one comes or requests are

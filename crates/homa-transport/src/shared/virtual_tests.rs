@@ -17,6 +17,7 @@ use crate::{CallErrorKind, EndpointBuilder};
 mod both_ways;
 mod broken_socket;
 mod overdue;
+mod plain;
 mod sets;
 mod wakes;
 

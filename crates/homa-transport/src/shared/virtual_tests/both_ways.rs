@@ -204,9 +204,9 @@ fn a_writer_whose_call_has_failed_is_not_told_that_it_may_be_answered() {
     let [upload, download] = [Leg::Upload, Leg::Download].map(|leg| half(&client, &server, leg, 7));
     upload.lock().is_upload = true;
     Rpc::pair(&upload, &download);
-    let (_reader, replier) = accept(&mut net, &hosts).into_stream();
+    let (_reader, mut replier) = accept(&mut net, &hosts).into_stream();
     // As if only one of the two rejections came through.
-    let request = Arc::clone(replier.request());
+    let request = replier.shared_request();
     let answer = request.lock().partner.take().and_then(|answer| answer.upgrade()).unwrap();
     answer.lock().partner = None;
     drop(replier);
