@@ -9,8 +9,10 @@ use super::peers::{Entry, Peers};
 /// Items of many clients.
 #[derive(Debug)]
 pub(crate) struct Turns<T> {
-    /// The only item needs no turns: it is here, and nothing else is.
-    alone: Option<(SocketAddr, T)>,
+    /// The only client with items needs no turns: its items are here, and there are no others.
+    alone: Lane<T>,
+    /// Whose items those are.
+    who_is_alone: SocketAddr,
     peers: Peers<Lane<T>, Host>,
     /// Hosts whose clients have their turn, the next one first.
     hosts: VecDeque<u32>,
@@ -63,7 +65,8 @@ impl<T> Entry for Lane<T> {
 impl<T> Default for Turns<T> {
     fn default() -> Self {
         Self {
-            alone: None,
+            alone: Lane::default(),
+            who_is_alone: SocketAddr::from(([0; 4], 0)),
             peers: Peers::default(),
             hosts: VecDeque::new(),
             aside: VecDeque::new(),
@@ -94,18 +97,31 @@ impl<T> Lane<T> {
         Load { items: self.items.len(), bytes: self.bytes }
     }
 
+    #[inline]
+    fn push(&mut self, item: T, bytes: usize) {
+        self.items.push_back((item, bytes));
+        self.bytes += bytes;
+    }
+
+    /// The next item, with its bytes.
+    #[inline]
+    fn pop(&mut self) -> Option<(T, usize)> {
+        let popped = self.items.pop_front()?;
+        self.bytes -= popped.1;
+        Some(popped)
+    }
+
     /// Moves what is `over` to `taken`, with one look at each or two.
     fn take_over(&mut self, is_over: &mut impl FnMut(&T) -> bool, taken: &mut Vec<T>) {
         if !self.items.iter().any(|(item, _)| is_over(item)) {
             return;
         }
         for _ in 0..self.items.len() {
-            let Some((item, bytes)) = self.items.pop_front() else { return };
+            let Some((item, bytes)) = self.pop() else { return };
             if is_over(&item) {
-                self.bytes -= bytes;
                 taken.push(item);
             } else {
-                self.items.push_back((item, bytes));
+                self.push(item, bytes);
             }
         }
     }
@@ -128,9 +144,10 @@ impl<T> Turns<T> {
 
     /// The load of the client at `peer`, and that of its host.
     pub(crate) fn load_of(&self, peer: SocketAddr) -> (Load, Load) {
-        if let Some((alone, _)) = &self.alone {
-            let load = |same: bool| if same { self.load } else { Load::default() };
-            return (load(*alone == peer), load(alone.ip() == peer.ip()));
+        if !self.alone.is_idle() {
+            let (alone, load) = (self.who_is_alone, self.load);
+            let load_if = |same: bool| if same { load } else { Load::default() };
+            return (load_if(alone == peer), load_if(alone.ip() == peer.ip()));
         }
         self.peers.find(peer).map_or_else(Default::default, |peer| {
             let of_host = self.peers.host_entry(self.peers.host(peer)).load;
@@ -141,29 +158,33 @@ impl<T> Turns<T> {
     #[inline]
     pub(crate) fn push(&mut self, peer: SocketAddr, item: T, bytes: usize) {
         if self.is_empty() {
-            self.load.add(bytes);
-            self.alone = Some((peer, item));
-        } else {
-            self.queue_alone();
-            self.load.add(bytes);
-            self.queue(peer, item, bytes);
+            self.who_is_alone = peer;
+        } else if self.alone.is_idle() || self.who_is_alone != peer {
+            return self.queue(peer, item, bytes);
         }
+        self.load.add(bytes);
+        self.alone.push(item, bytes);
     }
 
-    /// An entry that was alone lines up like any other.
-    #[inline]
+    /// A client that was alone lines up like any other.
+    #[inline(never)]
     fn queue_alone(&mut self) {
-        if let Some((peer, item)) = self.alone.take() {
-            self.queue(peer, item, self.load.bytes);
-        }
+        let peer = self.peers.find_or_add(self.who_is_alone);
+        std::mem::swap(self.peers.peer_entry_mut(peer), &mut self.alone);
+        let host = self.peers.host(peer);
+        self.peers.host_entry_mut(host).load = self.load;
+        self.line_up(peer);
     }
 
     #[inline(never)]
     fn queue(&mut self, peer: SocketAddr, item: T, bytes: usize) {
+        if !self.alone.is_idle() {
+            self.queue_alone();
+        }
+        self.load.add(bytes);
         let peer = self.peers.find_or_add(peer);
         let lane = self.peers.peer_entry_mut(peer);
-        lane.items.push_back((item, bytes));
-        lane.bytes += bytes;
+        lane.push(item, bytes);
         let (first, aside) = (lane.items.len() == 1, lane.aside);
         let host = self.peers.host(peer);
         self.peers.host_entry_mut(host).load.add(bytes);
@@ -181,11 +202,14 @@ impl<T> Turns<T> {
         if self.is_empty() {
             return None;
         }
-        if let Some((_, item)) = self.alone.take_if(|(peer, _)| may(*peer)) {
-            self.load = Load::default();
-            return Some(item);
+        if !self.alone.is_idle() {
+            if may(self.who_is_alone) {
+                let (item, bytes) = self.alone.pop()?;
+                self.load.remove(bytes);
+                return Some(item);
+            }
+            self.queue_alone();
         }
-        self.queue_alone();
         self.pop_queued(may)
     }
 
@@ -219,11 +243,12 @@ impl<T> Turns<T> {
 
     /// Takes out what is `over`, in no order that matters; everything else keeps its turn.
     pub(crate) fn take_over(&mut self, mut is_over: impl FnMut(&T) -> bool) -> Vec<T> {
-        if let Some((_, item)) = self.alone.take_if(|(_, item)| is_over(item)) {
-            self.load = Load::default();
-            return vec![item];
-        }
         let mut taken = Vec::new();
+        if !self.alone.is_idle() {
+            self.alone.take_over(&mut is_over, &mut taken);
+            self.load = self.alone.load();
+            return taken;
+        }
         let Self { peers, hosts, aside, load, aside_items, .. } = self;
         let mut take_from = |peers: &mut Peers<Lane<T>, Host>, lane: u32| {
             let (lane, host) = peers.both_mut(lane);
@@ -257,13 +282,12 @@ impl<T> Turns<T> {
     pub(crate) fn take_all(&mut self) -> Vec<T> {
         let taken = std::mem::take(self);
         let queued = taken.peers.into_entries().flat_map(|lane| lane.items).map(|(item, _)| item);
-        taken.alone.map(|(_, item)| item).into_iter().chain(queued).collect()
+        taken.alone.items.into_iter().map(|(item, _)| item).chain(queued).collect()
     }
 
     fn take(&mut self, lane: u32, host: u32) -> Option<T> {
         let entry = self.peers.peer_entry_mut(lane);
-        let (item, bytes) = entry.items.pop_front()?;
-        entry.bytes -= bytes;
+        let (item, bytes) = entry.pop()?;
         let more = !entry.items.is_empty();
         self.load.remove(bytes);
         self.peers.host_entry_mut(host).load.remove(bytes);
@@ -351,6 +375,36 @@ mod tests {
         turns.push(peer(1, 1), 12, 7);
         assert_eq!(turns.take_all(), [12]);
         assert!(turns.is_empty());
+    }
+
+    #[test]
+    fn a_client_that_was_alone_with_many_items_takes_turns_with_the_next_one() {
+        let mut turns = Turns::default();
+        for item in 10..15 {
+            turns.push(peer(1, 1), item, 3);
+        }
+        assert_eq!(turns.pop(|_| true), Some(10));
+        assert_eq!(turns.take_over(|item| *item == 12), [12]);
+        let load = Load { items: 3, bytes: 9 };
+        assert_eq!(turns.load_of(peer(1, 1)), (load, load));
+        assert_eq!((turns.load(), turns.items_aside()), (load, 0));
+        assert_eq!(turns.load_of(peer(1, 2)), (Load::default(), load));
+        turns.push(peer(2, 1), 20, 4);
+        assert_eq!(turns.load_of(peer(1, 1)), (load, load));
+        assert_eq!(turns.load(), Load { items: 4, bytes: 13 });
+        assert_eq!(all(&mut turns, |_| true), [11, 20, 13, 14]);
+        for item in [30, 31] {
+            turns.push(peer(2, 1), item, 0);
+        }
+        assert_eq!(turns.pop(|_| false), None);
+        assert_eq!((turns.load().items, turns.items_aside()), (2, 2));
+        turns.push(peer(2, 1), 32, 0);
+        assert_eq!(all(&mut turns, |_| true), [30, 31, 32]);
+        for item in [40, 41] {
+            turns.push(peer(3, 1), item, 0);
+        }
+        assert_eq!(turns.take_all(), [40, 41]);
+        assert_eq!(turns.load(), Load::default());
     }
 
     #[test]
