@@ -253,18 +253,25 @@ impl AcceptQueue {
         now_ns: impl FnOnce() -> u64,
     ) -> Next {
         let mut state = self.lock();
-        let mut request = self.pop_from(&mut state, responses);
-        if request.is_none() && state.requests.items_aside() > 0 {
-            // A response taken before this client was put aside has woken no one.
-            request = self.pop_from(&mut state, responses);
-        }
-        let Some(request) = request else {
-            if state.closed {
-                return Next::Closed;
+        let mut looks = 0;
+        let request = loop {
+            match state.requests.pop(|client| responses.is_modest(client)) {
+                // Given up by its client while it waited: it is skipped.
+                Some(request) if request.origin.take_given_up(&self.given_up) => {}
+                Some(request) => break request,
+                // A response taken before this client was put aside has woken no one.
+                None if looks == 0 && state.requests.items_aside() > 0 => looks += 1,
+                None => {
+                    self.publish(&state);
+                    if state.closed {
+                        return Next::Closed;
+                    }
+                    state.waiters.register(ticket, waker);
+                    return Next::Waiting;
+                }
             }
-            state.waiters.register(ticket, waker);
-            return Next::Waiting;
         };
+        self.publish(&state);
         if request.refuse_at_ns != NEVER_NS && now_ns() >= request.refuse_at_ns {
             self.overdue.fetch_add(1, Ordering::Relaxed);
             // Its place among those who wait is kept: it asks again at once.
@@ -287,20 +294,6 @@ impl AcceptQueue {
         if let Some(next) = next {
             next.wake();
         }
-    }
-
-    #[inline]
-    fn pop_from(&self, state: &mut State, responses: &Room) -> Option<Queued> {
-        while !state.requests.is_empty() {
-            let request = state.requests.pop(|client| responses.is_modest(client));
-            self.publish(state);
-            let request = request?;
-            // Given up by its client while it waited: it is skipped.
-            if !request.origin.take_given_up(&self.given_up) {
-                return Some(request);
-            }
-        }
-        None
     }
 
     /// Tells those without the lock how much is in the queue.
