@@ -269,7 +269,7 @@ impl Context<'_> {
             }
             Some(Entry::Plain(plain)) => {
                 if let Some(charge) = plain.charge {
-                    self.rooms.leave_responses(charge, self.wakes);
+                    self.registry.ended.add(charge);
                 }
                 return;
             }

@@ -81,6 +81,7 @@ impl<D: Driver + std::fmt::Debug + Send, C: Clock> Serve for LockedShard<D, C> {
             0 => Ok(shard.push(now, &mut context)),
             _ => look(core, looks, now, shard, &mut context),
         };
+        context.hand_back();
         let closes = turn.is_ok() && close_if_due(core, now, shard);
         if closes {
             turn = Ok(shard.push(now, &mut context));
@@ -90,6 +91,7 @@ impl<D: Driver + std::fmt::Debug + Send, C: Clock> Serve for LockedShard<D, C> {
             context.fail_all(&CallErrorKind::Socket((&error).into()).into());
             LAST_TURN
         });
+        context.hand_back();
         context.registry.sets.hand_over(&core.rooms.calls, context.wakes);
         let room_ns = core.rooms.expire(now_ns, &mut wakes);
         let next_ns = turn.next.map_or(NEVER_NS, Instant::as_nanos);

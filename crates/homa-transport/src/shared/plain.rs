@@ -97,6 +97,14 @@ impl Context<'_> {
         }
     }
 
+    /// Gives back the room of responses that ended in this turn.
+    #[inline]
+    pub(crate) fn hand_back(&mut self) {
+        if !self.registry.ended.is_empty() {
+            self.rooms.leave_all_responses(&mut self.registry.ended, self.wakes);
+        }
+    }
+
     /// Forgets a request, and gives back the room of its response.
     fn plain_over(&mut self, key: RpcKey) {
         if let Some(Entry::Plain(Plain { charge: Some(charge) })) = self.registry.remove(key) {

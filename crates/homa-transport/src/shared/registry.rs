@@ -5,6 +5,7 @@ use std::sync::Arc;
 use homa_core::RpcKey;
 
 use super::plain::Plain;
+use super::room::Charges;
 use super::rpc::Rpc;
 use super::sets::{Sets, Started};
 use super::singles::Singles;
@@ -21,6 +22,8 @@ pub(crate) struct Registry {
     pub(crate) single: Singles,
     /// Sets of calls.
     pub(crate) sets: Sets,
+    /// Room of responses that ended in this turn.
+    pub(crate) ended: Charges,
 }
 
 /// An RPC.

@@ -80,7 +80,15 @@ pub(crate) struct Place {
 #[must_use = "room is to be given back"]
 pub(crate) struct Charge {
     peer: u32,
+    messages: u32,
     bytes: u64,
+}
+
+/// Room to be given back together.
+#[derive(Debug, Default)]
+pub(crate) struct Charges {
+    /// No two for the same peer in a row.
+    charges: Vec<Charge>,
 }
 
 /// Deadlines of waiters that are gone are dropped when there are this many more than waiters.
@@ -96,6 +104,23 @@ pub(crate) enum Full {
 impl Entry for Account {
     fn is_idle(&self) -> bool {
         self.messages == 0 && !self.waits && self.waiters.is_empty()
+    }
+}
+
+impl Charges {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.charges.is_empty()
+    }
+
+    #[inline]
+    pub(crate) fn add(&mut self, charge: Charge) {
+        match self.charges.last_mut() {
+            Some(last) if last.peer == charge.peer => {
+                last.messages += charge.messages;
+                last.bytes += charge.bytes;
+            }
+            _ => self.charges.push(charge),
+        }
     }
 }
 
@@ -179,16 +204,22 @@ impl Room {
         }
     }
 
-    /// As [`Room::leave`] for all of `charges`.
-    pub(crate) fn leave_all(&self, charges: &mut Vec<Charge>, wakes: &mut Wakes) {
+    /// As [`Room::leave`] for all of `charges`. How many messages they were for.
+    pub(crate) fn leave_all(&self, charges: &mut Charges, wakes: &mut Wakes) -> u32 {
         let mut state = self.lock();
-        for charge in charges.drain(..) {
-            let peer = charge.peer;
+        let mut left = 0;
+        for charge in charges.charges.drain(..) {
+            let (peer, messages) = (charge.peer, charge.messages);
             self.give_back(&mut state, charge);
-            if state.waiters > 0 {
+            left += messages;
+            for _ in 0..messages {
+                if state.waiters == 0 {
+                    break;
+                }
                 wakes.add(self.next(&mut state, peer));
             }
         }
+        left
     }
 
     /// Exchanges room that was taken for nothing in particular for that of a message of `bytes` to
@@ -210,14 +241,15 @@ impl Room {
 
     #[inline]
     fn give_back(&self, state: &mut State, charge: Charge) {
-        state.messages = state.messages.saturating_sub(1);
+        let messages = charge.messages as usize;
+        state.messages = state.messages.saturating_sub(messages);
         state.bytes = state.bytes.saturating_sub(charge.bytes);
         self.bytes.store(state.bytes, Ordering::Relaxed);
         let (account, of_host) = state.peers.both_mut(charge.peer);
         of_host.bytes = of_host.bytes.saturating_sub(charge.bytes);
-        account.messages = account.messages.saturating_sub(1);
+        account.messages = account.messages.saturating_sub(messages);
         account.bytes = account.bytes.saturating_sub(charge.bytes);
-        account.given_back += 1;
+        account.given_back += u64::from(charge.messages);
         account.stalled = false;
     }
 
@@ -316,7 +348,7 @@ impl Room {
         of_host.bytes += bytes;
         account.messages += 1;
         account.bytes += bytes;
-        Charge { peer, bytes }
+        Charge { peer, messages: 1, bytes }
     }
 
     /// Whether a message of `bytes` to `peer` may go.
@@ -496,6 +528,26 @@ mod tests {
         room.leave(charges.pop().unwrap(), &mut Wakes::default());
         assert_eq!(room.given_back(here()), Some(1));
         assert!(room.enter_at_last(peer(2, 1), 100).is_some(), "it has nothing");
+    }
+
+    #[test]
+    fn room_given_back_together_lets_as_many_enter_as_if_it_came_one_by_one() {
+        let room = each(3, 1_000);
+        let mut charges = Charges::default();
+        fill(&room, here(), 5).into_iter().for_each(|charge| charges.add(charge));
+        charges.add(room.try_enter(peer(2, 1), 7).unwrap());
+        charges.add(room.try_enter(peer(2, 1), 9).unwrap());
+        assert_eq!((charges.charges.len(), room.used()), (2, (5, 31)));
+        let mut places = [None; 4];
+        for place in &mut places {
+            room.enter_or_wait(here(), 1, place, Waker::noop(), NEVER_NS).unwrap_err();
+        }
+        let mut wakes = Wakes::default();
+        assert_eq!(room.leave_all(&mut charges, &mut wakes), 5);
+        assert_eq!((wakes.len(), room.used()), (4, (0, 0)));
+        assert_eq!([here(), peer(2, 1)].map(|peer| room.given_back(peer)), [Some(3), Some(2)]);
+        assert!(charges.is_empty());
+        assert_eq!(fill(&room, here(), 1).len(), 3);
     }
 
     #[test]

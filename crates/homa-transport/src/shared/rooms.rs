@@ -3,7 +3,7 @@
 
 use super::accept::AcceptQueue;
 use super::alarms::Alarms;
-use super::room::{Charge, Room};
+use super::room::{Charge, Charges, Room};
 use super::rpc::{Role, RpcState};
 use super::service::Service;
 use super::wakes::Wakes;
@@ -34,6 +34,15 @@ impl Rooms {
         self.service.look(wakes);
         // Requests of its client may have been kept from those who accept.
         self.requests.look_aside(wakes);
+    }
+
+    /// As [`Rooms::leave_responses`] for those that ended in one turn.
+    pub(crate) fn leave_all_responses(&self, charges: &mut Charges, wakes: &mut Wakes) {
+        let left = self.responses.leave_all(charges, wakes);
+        self.service.look(wakes);
+        for _ in 0..left {
+            self.requests.look_aside(wakes);
+        }
     }
 
     /// Wakes those whose deadline has come, and says when the next one comes or requests are

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use homa_core::RpcKey;
 use homa_io::Message;
 
-use super::room::{Charge, Room};
+use super::room::{Charge, Charges, Room};
 use super::set::{CallQueue, Finished, Member};
 use super::wakes::Wakes;
 use crate::CallError;
@@ -32,7 +32,7 @@ pub(crate) struct Sets {
     /// Sets with members that finished in this turn.
     touched: Vec<u32>,
     /// Room of members that finished in this turn.
-    charges: Vec<Charge>,
+    charges: Charges,
     /// Memory of the last batch that started.
     starting: Vec<Member>,
 }
@@ -135,7 +135,7 @@ impl Sets {
         result: Result<Message, CallError>,
         charge: Charge,
     ) {
-        self.charges.push(charge);
+        self.charges.add(charge);
         let Some(entry) = self.places.get_mut(set as usize) else { return };
         if entry.finished.is_empty() {
             self.touched.push(set);
