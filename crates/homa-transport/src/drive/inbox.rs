@@ -57,7 +57,9 @@ impl<T> Inbox<T> {
     pub(crate) fn add_for_later(&self, operation: T) -> usize {
         let mut queue = lock(&self.queue);
         queue.push_back(operation);
-        self.word.fetch_or(FILLED, Ordering::AcqRel);
+        if queue.len() == 1 {
+            self.word.fetch_or(FILLED, Ordering::AcqRel);
+        }
         queue.len()
     }
 
