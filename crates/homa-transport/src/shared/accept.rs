@@ -190,6 +190,7 @@ impl AcceptQueue {
 
     /// Adds a request, or gives it back if nothing is accepted any more. Returns who is to be
     /// woken: the newest waiter, whose caches are warm and who probably drives.
+    #[inline]
     pub(crate) fn push(&self, request: Queued) -> Result<Option<Waker>, Queued> {
         let mut state = self.lock();
         if state.closed {
@@ -245,6 +246,7 @@ impl AcceptQueue {
 
     /// The next request of a client that lets few of `responses` wait for it, or registers `waker`
     /// for it.
+    #[inline]
     pub(crate) fn pop_or_wait(
         &self,
         responses: &Room,

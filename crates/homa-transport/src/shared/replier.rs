@@ -230,18 +230,18 @@ impl Replier {
     }
 
     fn check(&self, bytes: u64, metadata: Option<&Metadata>) -> Result<(), ReplyError> {
-        let client = self.peer();
+        let client = || self.peer();
         let max_bytes = self.handle.facts.max_message_bytes;
         if self.handle.is_forked() {
             Err(ReplyError::Forked)
         } else if self.handle.life.is_closed() {
             Err(ReplyError::Closed)
         } else if self.is_given_up() {
-            Err(ReplyError::Cancelled { client })
+            Err(ReplyError::Cancelled { client: client() })
         } else if bytes > u64::from(max_bytes) {
-            Err(ReplyError::TooLong { client, max_bytes })
+            Err(ReplyError::TooLong { client: client(), max_bytes })
         } else if metadata.is_some_and(|metadata| !metadata.is_valid()) {
-            Err(ReplyError::InvalidMetadata { client })
+            Err(ReplyError::InvalidMetadata { client: client() })
         } else {
             Ok(())
         }

@@ -364,6 +364,8 @@ impl Room {
             {
                 Err(Full::Bytes(bytes_max))
             }
+            // Then nobody has more than is free beyond what its host has.
+            Limits::Shared { bytes_max } if state.bytes < bytes_max / 3 => Ok(()),
             Limits::Shared { bytes_max }
                 if state.bytes > 0 && account.bytes >= state.share_bytes(peer, bytes_max) =>
             {
