@@ -72,6 +72,12 @@ impl GivenUp {
         self.lock().waiting.remove(&key);
     }
 
+    /// How many wait to learn that a request was given up.
+    #[cfg(test)]
+    pub(crate) fn waiting(&self) -> usize {
+        self.lock().waiting.len()
+    }
+
     #[inline]
     pub(crate) fn is_empty(&self) -> bool {
         self.count.load(Ordering::Acquire) == 0

@@ -129,3 +129,20 @@ fn handlers_learn_that_the_socket_has_failed() {
         panic!("it waits on");
     };
 }
+
+#[test]
+fn responses_on_their_way_give_their_room_back_when_the_socket_fails() {
+    let mut net = Net::new(LinkPlan::default());
+    let client = net.open(1, false);
+    let (server, is_broken) = open(&mut net, 2, true);
+    let _call = call(&client, &server, "one".into(), None);
+    let mut accepted = accept(&mut net, &client, &server);
+    let mut response = Some("done".into());
+    assert!(accepted.replier.poll_reply(Waker::noop(), &mut response).is_ready());
+    drop(accepted);
+    assert_eq!(server.stats().unacknowledged_response_bytes, 4);
+    is_broken.store(true, Ordering::Relaxed);
+    net.pass(1, &[&server]);
+    assert_eq!(server.stats().unacknowledged_response_bytes, 0);
+    assert!(server.rooms.requests.given_up().is_empty());
+}

@@ -8,8 +8,9 @@ use homa_virtual::LinkPlan;
 
 use super::{Net, accept, call};
 use crate::drive::wait::Host;
+use crate::shared::ops::Operation;
 use crate::shared::origin::Origin;
-use crate::shared::{Accepted, Acceptor, Handle, PendingCall, ServingMode};
+use crate::shared::{Accepted, Acceptor, Content, Handle, PendingCall, ServingMode};
 use crate::{CallErrorKind, Rejection, ReplyError, StreamError};
 
 /// Steps in which everything has happened that happens at once.
@@ -102,20 +103,33 @@ fn who_answers_a_request_that_was_given_up_learns_it() {
 }
 
 #[test]
-fn a_response_on_its_way_to_one_who_gave_up_leaves_nothing_behind() {
-    let mut net = Net::new(LinkPlan::default());
-    let (client, server, pending, mut accepted) = accepted(&mut net);
-    drop(pending);
-    // The packet that says so is at the server, which has not looked for it.
-    net.pass(1, &[&client]);
-    net.pass(SOON, &[&client]);
-    server.attend();
-    assert_eq!(reply(&mut accepted), Ok(()));
-    drop(accepted);
-    server.turn();
-    assert!(server.try_leave());
-    net.pass(SOON, &[&client, &server]);
-    assert!(is_clean(&server));
+fn a_response_that_meets_its_end_leaves_nothing_behind() {
+    for replies_first in [false, true] {
+        let mut net = Net::new(LinkPlan::default());
+        let (client, server, pending, mut accepted) = accepted(&mut net);
+        drop(pending);
+        net.pass(SOON, &[&client]);
+        if replies_first {
+            // What says so is at the server, which executes operations before it looks.
+            server.attend();
+            assert_eq!(reply(&mut accepted), Ok(()));
+            server.turn();
+            assert!(server.try_leave());
+        } else {
+            // As if it was given up between the look for that and the answer.
+            let Origin::Plain { key, client: peer } = *accepted.replier.origin() else {
+                panic!("it has a state")
+            };
+            net.pass(SOON, &[&client, &server]);
+            assert!(accepted.replier.is_cancelled());
+            let charge = server.rooms.responses.enter_anyway(peer, 4);
+            server.submit(Operation::ReplyPlain(key, Content::Whole("done".into()), charge));
+            assert!(server.rooms.requests.given_up().is_empty());
+        }
+        drop(accepted);
+        net.pass(SOON, &[&client, &server]);
+        assert!(is_clean(&server));
+    }
 }
 
 #[test]
@@ -127,6 +141,24 @@ fn a_request_that_is_answered_gives_its_room_back_when_its_client_has_the_respon
     assert_eq!(server.stats().unacknowledged_response_bytes, 4);
     assert_eq!(response(&mut net, [&client, &server], &mut pending), Ok("done".into()));
     until_clean(&mut net, [&client, &server]);
+}
+
+#[test]
+fn who_waited_for_the_end_of_a_request_and_answered_it_is_forgotten() {
+    let ends: [fn(Accepted); 2] = [
+        |mut accepted| assert_eq!(reply(&mut accepted), Ok(())),
+        |mut accepted| _ = accepted.replier.shared_request(),
+    ];
+    for end in ends {
+        let mut net = Net::new(LinkPlan::default());
+        let (_client, server, _pending, mut accepted) = accepted(&mut net);
+        for _ in 0..2 {
+            assert!(accepted.replier.poll_cancelled(Waker::noop()).is_pending());
+            assert_eq!(server.rooms.requests.given_up().waiting(), 1);
+        }
+        end(accepted);
+        assert_eq!(server.rooms.requests.given_up().waiting(), 0);
+    }
 }
 
 #[test]
