@@ -17,6 +17,7 @@ pub struct Request {
 }
 
 impl Request {
+    #[inline]
     pub(crate) fn new(accepted: Accepted) -> Self {
         Self { body: accepted.body, responder: Responder { replier: accepted.replier } }
     }

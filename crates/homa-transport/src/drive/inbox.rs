@@ -54,6 +54,7 @@ impl<T> Inbox<T> {
 
     /// Adds an operation that the caller promises to have executed later, by attending. Says how
     /// many there are now.
+    #[inline]
     pub(crate) fn add_for_later(&self, operation: T) -> usize {
         let mut queue = lock(&self.queue);
         queue.push_back(operation);

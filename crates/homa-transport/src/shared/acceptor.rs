@@ -71,6 +71,7 @@ impl<'a> Acceptor<'a> {
     }
 
     /// The queue, if it hands requests out as they are wanted here.
+    #[inline]
     fn queue(&self) -> Result<&'a AcceptQueue, AcceptError> {
         let queue = self.handle.requests()?;
         match (queue.mode(), self.wanted) {
@@ -87,6 +88,7 @@ impl<'a> Acceptor<'a> {
         }
     }
 
+    #[inline]
     fn accepted(&self, queue: &AcceptQueue, request: Queued) -> Accepted {
         self.refill(queue);
         let replier = Replier::new(self.handle.clone(), request.origin);

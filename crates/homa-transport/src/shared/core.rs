@@ -187,6 +187,7 @@ impl Core {
 
     /// Queues an operation to be executed with others: at the next [`Core::flush`], when there are
     /// many, or when [`Core::flush_if_old`] finds that the oldest has waited for long.
+    #[inline]
     pub(crate) fn submit_later(&self, operation: Operation) {
         let waiting = self.inbox.add_for_later(operation);
         if waiting == 1 {

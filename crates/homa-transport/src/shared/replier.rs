@@ -40,6 +40,7 @@ struct Wait {
 }
 
 impl Replier {
+    #[inline]
     pub(crate) fn new(handle: Handle, origin: Origin) -> Self {
         handle.rooms.service.enter();
         Self { handle, origin, wait: None, used: false, awaits_end: false }
@@ -212,6 +213,7 @@ impl Replier {
     }
 
     /// Ends the wait for the end of a request without a state that is shared.
+    #[inline]
     fn withdraw_waker(&self) {
         if let (true, Answering::Plain(key)) = (self.awaits_end, self.origin.answering()) {
             self.given_up().withdraw(key);
