@@ -154,7 +154,7 @@ impl Context<'_> {
                 Some(Entry::Member(member)) => {
                     self.registry.sets.finish(member, Err(error.clone()));
                 }
-                Some(Entry::Plain(plain)) => self.plain_failed(key, plain),
+                Some(Entry::Plain(charge)) => self.plain_failed(key, charge),
                 None => {}
             }
         }

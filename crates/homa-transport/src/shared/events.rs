@@ -233,7 +233,7 @@ impl Context<'_> {
                     let error = CallError::from_reason(reason, member.server);
                     self.registry.sets.finish(member, Err(error));
                 }
-                Some(Entry::Plain(plain)) => self.plain_failed(key, plain),
+                Some(Entry::Plain(charge)) => self.plain_failed(key, charge),
                 Some(Entry::Rpc(_)) | None => {}
             }
             return;
@@ -267,13 +267,8 @@ impl Context<'_> {
                 let error = CallError::new(member.server, CallErrorKind::Closed);
                 return self.registry.sets.finish(member, Err(error));
             }
-            Some(Entry::Plain(plain)) => {
-                if let Some(charge) = plain.charge {
-                    self.registry.ended.add(charge);
-                }
-                return;
-            }
-            None => return,
+            Some(Entry::Plain(Some(charge))) => return self.registry.ended.add(charge),
+            Some(Entry::Plain(None)) | None => return,
         };
         let mut state = rpc.lock();
         state.outgoing.released_upto = released_upto.unwrap_or(state.outgoing.released_upto);

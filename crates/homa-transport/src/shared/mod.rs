@@ -10,11 +10,12 @@
 //!   both ways at once;
 //! * [`rpc`]: state of an RPC that its user shares with the thread that drives; [`set`]: calls that
 //!   share one such state, which are handed over together, with their other half behind the lock in
-//!   [`sets`]; [`origin`]: what a request is named by, also if nothing of it is shared, and whether it
-//!   was [`given_up`]; [`accept`]: requests for those that accept; [`rooms`] has all limits of an endpoint;
+//!   [`sets`]; [`origin`]: the name of a request, which may have no state that is shared, and then
+//!   is noted in [`given_up`] if its client gives it up; [`accept`]: requests for those that
+//!   accept; [`rooms`] has all limits of an endpoint;
 //! * what happens under the lock: [`ops`] go in, messages are handed over in [`send`], [`events`]
-//!   come out, of the RPCs of the [`registry`], all in a [`context`]; [`plain`]: requests that have no shared
-//!   state;
+//!   come out, of the RPCs of the [`registry`], all in a [`context`]; [`plain`]: requests that have
+//!   no state that is shared;
 //! * [`core`](self::core): inbox and seat around the shard, which is behind its lock in [`locked`],
 //!   on any driver and clock; beside it [`facts`] and the [`lifecycle`];
 //! * [`handle`]: a share of the core, which [`open`] makes;

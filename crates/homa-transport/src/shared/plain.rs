@@ -15,13 +15,6 @@ use super::rpc::{Content, Rpc};
 use super::send;
 use crate::{CallError, CallErrorKind};
 
-/// A request as the thread that drives knows it.
-#[derive(Debug, Default)]
-pub(crate) struct Plain {
-    /// Room that its response has taken, once there is one.
-    pub(crate) charge: Option<Charge>,
-}
-
 impl Context<'_> {
     /// Queues a request that is here for those who accept.
     pub(crate) fn queue_plain(
@@ -31,7 +24,7 @@ impl Context<'_> {
         shard: &mut ShardView<'_>,
     ) {
         let Some(body) = shard.take(key) else { return };
-        self.registry.insert(key, Entry::Plain(Plain::default()));
+        self.registry.insert(key, Entry::Plain(None));
         let requests = &self.rooms.requests;
         let refuse_at_ns = requests.refuse_at_ns(shard.now().as_nanos(), None);
         let origin = Origin::Plain { key, client };
@@ -50,11 +43,11 @@ impl Context<'_> {
         charge: Charge,
         shard: &mut ShardView<'_>,
     ) {
-        let Some(plain) = self.registry.plain_mut(key) else {
+        let Some(room) = self.registry.plain_mut(key) else {
             self.rooms.requests.given_up().take(key);
             return self.rooms.leave_responses(charge, self.wakes);
         };
-        plain.charge = Some(charge);
+        *room = Some(charge);
         if let Err(error) = send::response(key, response, shard) {
             self.response_failed(key, error, shard);
         }
@@ -90,8 +83,8 @@ impl Context<'_> {
     }
 
     /// A request without an answer is given up; one with an answer is over.
-    pub(crate) fn plain_failed(&mut self, key: RpcKey, plain: Plain) {
-        match plain.charge {
+    pub(crate) fn plain_failed(&mut self, key: RpcKey, charge: Option<Charge>) {
+        match charge {
             Some(charge) => self.rooms.leave_responses(charge, self.wakes),
             None => self.wakes.add(self.rooms.requests.given_up().add(key)),
         }
@@ -107,7 +100,7 @@ impl Context<'_> {
 
     /// Forgets a request, and gives back the room of its response.
     fn plain_over(&mut self, key: RpcKey) {
-        if let Some(Entry::Plain(Plain { charge: Some(charge) })) = self.registry.remove(key) {
+        if let Some(Entry::Plain(Some(charge))) = self.registry.remove(key) {
             self.rooms.leave_responses(charge, self.wakes);
         }
     }

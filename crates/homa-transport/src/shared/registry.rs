@@ -4,8 +4,7 @@ use std::sync::Arc;
 
 use homa_core::RpcKey;
 
-use super::plain::Plain;
-use super::room::Charges;
+use super::room::{Charge, Charges};
 use super::rpc::Rpc;
 use super::sets::{Sets, Started};
 use super::singles::Singles;
@@ -33,8 +32,8 @@ pub(crate) enum Entry {
     Rpc(Arc<Rpc>),
     /// A member of a set of calls.
     Member(Started),
-    /// A request without a state that is shared.
-    Plain(Plain),
+    /// A request without a state that is shared, and the room of its response once it has one.
+    Plain(Option<Charge>),
 }
 
 impl Registry {
@@ -74,9 +73,9 @@ impl Registry {
     }
 
     #[inline]
-    pub(crate) fn plain_mut(&mut self, key: RpcKey) -> Option<&mut Plain> {
+    pub(crate) fn plain_mut(&mut self, key: RpcKey) -> Option<&mut Option<Charge>> {
         match self.entries.get_mut(key.index as usize)?.as_mut()? {
-            (known, Entry::Plain(plain)) if *known == key => Some(plain),
+            (known, Entry::Plain(charge)) if *known == key => Some(charge),
             _ => None,
         }
     }
