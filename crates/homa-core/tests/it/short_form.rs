@@ -4,7 +4,7 @@
 use std::net::SocketAddr;
 
 use crate::harness::*;
-use homa_core::{Config, DropReason, Event, FailReason, Received};
+use homa_core::{Config, DropReason, Event, FailReason, PortOptions, Received, RxMeta};
 use homa_wire::{AckEntry, Body, Reason, Resend};
 
 /// A client that has made a call, so that it is known and knows us.
@@ -147,4 +147,72 @@ fn short_requests_take_no_more_places_than_a_host_may_have() {
     let served =
         (0..40).filter(|n| matches!(client.request(4 + 2 * n), Received::Place(_))).count();
     assert!((8..=30).contains(&served), "{served} of 40 places");
+}
+
+/// A server that has answered a call.
+struct Server {
+    solo: Solo,
+    at: SocketAddr,
+    cutoff_version: u16,
+}
+
+impl Server {
+    fn new(config: Config) -> Self {
+        let (mut solo, at) = (Solo::new(config), address(9, 900));
+        let (rpc, id, _) = solo.called(at, 100);
+        let _ = solo.data(at, id, 100, (0, 100));
+        solo.events();
+        solo.engine.consumed(solo.now(), rpc, 100).unwrap();
+        let cutoffs = solo.drain().iter().find_map(|sent| match sent.header.body {
+            Body::Cutoffs(cutoffs) => Some(cutoffs.version),
+            _ => None,
+        });
+        Self { solo, at, cutoff_version: cutoffs.expect("it is told our cutoffs") }
+    }
+
+    /// Answers the call that it knows as `id` at a port of ours.
+    fn answer(&mut self, id: u64, port: u16) -> Received {
+        let mut header = self.solo.data_header(self.at, id, 100, 0);
+        if let Body::Data(data) = &mut header.body {
+            data.cutoff_version = self.cutoff_version;
+        }
+        let mut bytes = [0; 96];
+        let written = header.encode(&mut bytes).unwrap();
+        let (meta, now) = (RxMeta::new(path(port, self.at)), self.solo.now());
+        self.solo.engine.handle_packet(now, &meta, &bytes[..written], written as u32 + 100)
+    }
+}
+
+#[test]
+fn a_short_answer_lets_a_call_go_that_waits_for_room() {
+    let config = Config::default().with(|config| config.unscheduled.in_flight_max_bytes = 300);
+    let mut server = Server::new(config);
+    let (_, id, _) = server.solo.called(server.at, 100);
+    let _ = server.solo.call(server.at, 100);
+    assert!(server.solo.drain().is_empty(), "no room: it waits for the first");
+    assert!(matches!(server.answer(id, PORT), Received::Place(_)));
+    assert!(server.solo.drain().iter().any(Sent::is_data), "it has room now");
+}
+
+#[test]
+fn a_short_answer_to_a_call_that_was_probed_answers_the_probe() {
+    let config = Config::default().with(|config| config.unscheduled.in_flight_max_bytes = 300);
+    let mut server = Server::new(config);
+    let (_, id, _) = server.solo.called(server.at, 100);
+    let _ = server.solo.call(server.at, 100);
+    assert!(server.solo.advance(1).iter().any(Sent::is_probe));
+    assert!(matches!(server.answer(id, PORT), Received::Place(_)));
+    let sent = server.solo.drain();
+    let second = sent.iter().find(|sent| sent.is_data()).expect("it has room now");
+    let _ = server.answer(second.header.common.sender_id | 1, PORT);
+    assert!(!server.solo.advance(100).iter().any(Sent::is_probe), "nothing is left to be asked");
+}
+
+#[test]
+fn a_short_answer_at_another_port_than_the_call_came_from_is_dropped() {
+    let mut server = Server::new(Config::default());
+    server.solo.engine.bind_port(PORT + 1, PortOptions::CLIENT).unwrap();
+    let (_, id, _) = server.solo.called(server.at, 100);
+    assert_eq!(server.answer(id, PORT + 1), Received::Dropped(DropReason::WrongPeer));
+    assert!(matches!(server.answer(id, PORT), Received::Place(_)));
 }

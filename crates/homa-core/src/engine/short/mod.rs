@@ -185,8 +185,8 @@ impl Engine {
         }
         let index = self.peers.find(path)?;
         let peer = self.peers.known(index)?;
+        // (It does not answer a probe: the RPC that one names is in its general form.)
         let is_usual = peer.is_certainly(data.incarnation(), data.echo())
-            && peer.liveness.probe().is_none()
             && data.cutoff_version() == self.receiver.cutoffs().version();
         if !is_usual {
             return None;
