@@ -20,7 +20,8 @@ const SHOWN_BYTES: usize = 16;
 /// out: [`Bytes`], [`Vec<u8>`] and [`String`] are taken as they are, slices are copied once.
 ///
 /// Received messages up to 64 KiB are one buffer; longer ones are several, so that memory follows
-/// what has arrived. Reading needs no copy: use [`Message::chunks`] or the [`Buf`] methods
+/// what has arrived. One of up to 256 bytes shares 1 KiB of memory with others, all of which it
+/// keeps while it is held. Reading needs no copy: use [`Message::chunks`] or the [`Buf`] methods
 /// (`reader()` gives a [`std::io::Read`]). [`Message::into_bytes`] joins them if they must be
 /// contiguous.
 #[derive(Clone, Default)]
@@ -127,6 +128,13 @@ impl Message {
     /// The buffers themselves, in order; none is empty.
     pub fn into_chunks(self) -> impl Iterator<Item = Bytes> {
         self.chunks.into_iter()
+    }
+
+    /// The buffer, if there is one and no more.
+    #[inline]
+    pub(crate) fn into_only_chunk(self) -> Result<Bytes, Self> {
+        let Self { chunks, len, metadata } = self;
+        chunks.into_only().map_err(|chunks| Self { chunks, len, metadata })
     }
 
     /// All bytes in one buffer. Copies only if there are several.

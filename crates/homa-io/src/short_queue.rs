@@ -31,6 +31,15 @@ impl<T> Rest<T> {
     fn forget(&mut self) {
         self.0 = None;
     }
+
+    /// Drops all elements, and room for more than `kept_max`.
+    fn clear(&mut self, kept_max: usize) {
+        if let Some(rest) = self.0.as_mut().filter(|rest| rest.capacity() <= kept_max) {
+            rest.clear();
+        } else {
+            self.forget();
+        }
+    }
 }
 
 impl<T> Default for ShortQueue<T> {
@@ -145,13 +154,28 @@ impl<T> ShortQueue<T> {
         self.first.iter().filter(move |_| index == 0).chain(rest)
     }
 
-    /// Forgets the room for elements behind the first if it is for more than `kept_max`. Without
-    /// effect unless the queue is empty.
-    pub(crate) fn shrink(&mut self, kept_max: usize) {
-        if self.first.is_none()
-            && self.rest.0.as_ref().is_some_and(|rest| rest.capacity() > kept_max)
-        {
-            self.rest.forget();
+    /// Whether there is nothing, nor room for elements behind the first.
+    #[inline]
+    pub(crate) fn is_bare(&self) -> bool {
+        self.first.is_none() && self.rest.0.is_none()
+    }
+
+    /// The element, if there is one and no more.
+    #[inline]
+    pub(crate) fn into_only(self) -> Result<T, Self> {
+        match self {
+            Self { first: Some(only), rest: Rest(None) } => Ok(only),
+            queue => Err(queue),
+        }
+    }
+
+    /// Drops all elements, and the room for those behind the first if it is for more than
+    /// `kept_max`.
+    #[inline]
+    pub(crate) fn clear(&mut self, kept_max: usize) {
+        self.first = None;
+        if self.rest.0.is_some() {
+            self.rest.clear(kept_max);
         }
     }
 }
@@ -221,12 +245,21 @@ mod tests {
     }
 
     #[test]
+    fn only_one_alone_is_the_only_element() {
+        assert_eq!(of(&[7]).into_only().ok(), Some(7));
+        for others in [&[][..], &[1, 2]] {
+            let queue = of(others).into_only().expect_err("none or several");
+            assert_eq!(queue.iter().copied().collect::<Vec<_>>(), others);
+        }
+    }
+
+    #[test]
     fn room_is_kept_for_the_next_use_unless_it_is_much() {
         let mut queue = of(&[0; 100]);
-        while queue.pop_front().is_some() {}
-        queue.shrink(1_000);
-        assert!(queue.rest.0.is_some());
-        queue.shrink(10);
-        assert!(queue.rest.0.is_none());
+        queue.clear(1_000);
+        assert_eq!((queue.len(), queue.is_bare()), (0, false));
+        queue.push_back(0);
+        queue.clear(10);
+        assert!(queue.is_bare());
     }
 }

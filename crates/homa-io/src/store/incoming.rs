@@ -4,6 +4,7 @@ use bytes::{Buf, Bytes};
 use homa_core::PIECE_BYTES;
 
 use super::pool::Pool;
+use super::slab::SHORT_BYTES_MAX;
 use crate::Message;
 use crate::short_queue::ShortQueue;
 
@@ -19,6 +20,8 @@ const TABLE_KEPT_MAX: usize = 64;
 pub(super) struct Incoming {
     length: u32,
     taken: u32,
+    /// All of a short message that came in one packet: then there are no pieces.
+    whole: Option<Bytes>,
     /// Ascending by index.
     pieces: ShortQueue<Piece>,
 }
@@ -43,7 +46,20 @@ impl Incoming {
 
     /// Copies `bytes` to `offset` of a message of `length` bytes. It may have become longer since
     /// the last; a shorter one is another message of the same RPC, and starts over.
+    #[inline]
     pub(super) fn place(&mut self, offset: u32, bytes: &[u8], length: u32, pool: &mut Pool) {
+        let whole = bytes.len() == length as usize && offset == 0;
+        if whole && bytes.len() <= SHORT_BYTES_MAX && self.length == 0 {
+            self.length = length;
+            self.whole = Some(pool.copy_short(bytes));
+            return;
+        }
+        self.place_part(offset, bytes, length, pool);
+    }
+
+    /// The same of any message.
+    fn place_part(&mut self, offset: u32, bytes: &[u8], length: u32, pool: &mut Pool) {
+        self.cut();
         if self.length != length {
             if length < self.length {
                 self.clear(pool);
@@ -70,6 +86,15 @@ impl Incoming {
     /// All bytes not taken before, if they are there.
     #[inline]
     pub(super) fn take(&mut self, pool: &Pool) -> Option<Message> {
+        if let Some(bytes) = self.whole.take() {
+            self.taken = self.length;
+            return Some(bytes.into());
+        }
+        self.take_pieces(pool)
+    }
+
+    /// The same of a message in pieces.
+    fn take_pieces(&mut self, pool: &Pool) -> Option<Message> {
         if let Some(data) = self.pop_only_piece() {
             self.taken = self.length;
             return Some(pool.freeze(data).into());
@@ -89,6 +114,7 @@ impl Incoming {
     /// The bytes below `upto` not taken before, as far as they are there. Whole pieces are moved;
     /// the beginning of a piece that is still being filled is copied.
     pub(super) fn take_upto(&mut self, upto: u32, pool: &Pool) -> Message {
+        self.cut();
         let mut message = Message::new();
         while self.taken < upto {
             let index = self.taken / PIECE_BYTES;
@@ -121,15 +147,32 @@ impl Incoming {
     /// Forgets the message and keeps the table, unless it is long.
     #[inline]
     pub(super) fn clear(&mut self, pool: &mut Pool) {
-        while let Some(piece) = self.pieces.pop_front() {
-            pool.put(piece.data);
+        if !self.pieces.is_bare() {
+            self.clear_pieces(pool);
         }
-        self.pieces.shrink(TABLE_KEPT_MAX);
+        self.whole = None;
         (self.length, self.taken) = (0, 0);
     }
 
+    /// Gives the pieces back.
+    fn clear_pieces(&mut self, pool: &mut Pool) {
+        while let Some(piece) = self.pieces.pop_front() {
+            pool.put(piece.data);
+        }
+        self.pieces.clear(TABLE_KEPT_MAX);
+    }
+
     pub(super) fn held_bytes(&self) -> u64 {
-        self.pieces.iter().map(|piece| piece.data.len() as u64).sum()
+        let whole = self.whole.as_ref().map_or(0, |bytes| bytes.len() as u64);
+        whole + self.pieces.iter().map(|piece| piece.data.len() as u64).sum::<u64>()
+    }
+
+    /// Makes a piece of a whole short message, to which something else happens than that it is
+    /// taken.
+    fn cut(&mut self) {
+        if let Some(bytes) = self.whole.take() {
+            self.pieces.push_back(Piece { index: 0, data: bytes.to_vec() });
+        }
     }
 
     /// Whether `bytes` are all of a short message of which nothing has been here.
@@ -294,10 +337,45 @@ mod tests {
     #[test]
     fn a_short_message_gets_a_buffer_of_its_length() {
         let (mut incoming, mut pool) = (Incoming::default(), Pool::default());
-        incoming.place(0, &[7; 100], 100, &mut pool);
-        assert_eq!(incoming.pieces.front().expect("a piece").data.capacity(), 100);
-        assert_eq!(incoming.take(&pool).expect("complete"), [7; 100]);
+        incoming.place(0, &[7; 1_000], 1_000, &mut pool);
+        assert_eq!(incoming.pieces.front().expect("a piece").data.capacity(), 1_000);
+        assert_eq!(incoming.take(&pool).expect("complete"), [7; 1_000]);
         assert!(incoming.take(&pool).is_none());
+    }
+
+    #[test]
+    fn a_short_message_that_came_whole_is_taken_in_any_way() {
+        let (all, mut pool) = (pattern(100), Pool::default());
+        let mut incoming = Incoming::default();
+        incoming.place(0, &all, 100, &mut pool);
+        assert_eq!(incoming.held_bytes(), 100);
+        let mut got = incoming.take_upto(30, &pool).to_vec();
+        assert_eq!((got.len(), incoming.taken(), incoming.held_bytes()), (30, 30, 100));
+        got.extend(incoming.take(&pool).map(|rest| rest.to_vec()).unwrap_or_default());
+        got.extend(incoming.take_upto(100, &pool).to_vec());
+        assert_eq!((got, incoming.held_bytes()), (all, 0));
+    }
+
+    #[test]
+    fn a_short_message_that_came_whole_may_come_again_and_grow() {
+        let (all, mut pool) = (pattern(200), Pool::default());
+        let mut incoming = Incoming::default();
+        incoming.place(0, &all[..100], 100, &mut pool);
+        incoming.place(0, &all[..100], 100, &mut pool);
+        assert_eq!(incoming.held_bytes(), 100);
+        incoming.place(100, &all[100..], 200, &mut pool);
+        assert_eq!(incoming.take(&pool).expect("complete"), all);
+    }
+
+    #[test]
+    fn a_short_message_that_nobody_takes_makes_room_for_the_next() {
+        let (mut incoming, mut pool) = (Incoming::default(), Pool::default());
+        incoming.place(0, &[1; 100], 100, &mut pool);
+        incoming.clear(&mut pool);
+        assert_eq!((incoming.held_bytes(), incoming.length()), (0, 0));
+        incoming.place(0, &[2; 60], 60, &mut pool);
+        incoming.place(0, &[3; 30], 30, &mut pool);
+        assert_eq!(incoming.take(&pool).expect("complete"), [3; 30]);
     }
 
     #[test]

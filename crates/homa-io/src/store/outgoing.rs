@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
+use crate::Body;
 use crate::short_queue::ShortQueue;
 
 /// Filler for missing bytes.
@@ -82,6 +83,14 @@ impl Outgoing {
         Some(end)
     }
 
+    /// Adds the buffers of `body`, as far as they are not too many bytes.
+    #[cold]
+    pub(super) fn append_all(&mut self, body: Body) {
+        for chunk in body.into_chunks() {
+            self.append(chunk);
+        }
+    }
+
     /// Calls `piece` for the pieces of `range`; see
     /// [`Payloads::pieces`](crate::driver::Payloads::pieces).
     #[inline]
@@ -124,8 +133,7 @@ impl Outgoing {
     /// Forgets the message and keeps the table, unless it is long.
     #[inline]
     pub(super) fn clear(&mut self) {
-        while self.chunks.pop_front().is_some() {}
-        self.chunks.shrink(TABLE_KEPT_MAX);
+        self.chunks.clear(TABLE_KEPT_MAX);
         (self.length, self.supplied, self.open) = (0, 0, false);
     }
 

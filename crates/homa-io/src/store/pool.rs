@@ -1,9 +1,11 @@
-//! Pieces of memory for incoming messages, used again and again.
+//! Memory for incoming messages: pieces that are used again and again, and slabs for short ones.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use homa_core::PIECE_BYTES;
+
+use super::slab::Slab;
 
 /// Unused pieces that are kept for later: 16 MiB. More go back to the allocator.
 pub const PIECES_KEPT_MAX: usize = 256;
@@ -11,9 +13,10 @@ pub const PIECES_KEPT_MAX: usize = 256;
 /// Lends empty pieces of [`PIECE_BYTES`] capacity. Fresh memory costs a page fault per 4 KiB, more
 /// than the copy into it, so pieces come back when the application drops the last reference to
 /// them, on any thread.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub(super) struct Pool {
     shared: Arc<Shared>,
+    slab: Slab,
 }
 
 #[derive(Debug, Default)]
@@ -22,6 +25,12 @@ struct Shared {
 }
 
 impl Pool {
+    /// A copy of a message of at most [`SHORT_BYTES_MAX`](super::slab::SHORT_BYTES_MAX) bytes.
+    #[inline]
+    pub(super) fn copy_short(&mut self, bytes: &[u8]) -> Bytes {
+        self.slab.copy(bytes)
+    }
+
     /// An empty piece.
     pub(super) fn get(&mut self) -> Vec<u8> {
         let recycled = self.shared.lock().pop();
