@@ -130,11 +130,13 @@ impl Message {
         self.chunks.into_iter()
     }
 
-    /// The buffer, if there is one and no more.
+    /// The buffer, if there is one and nothing else.
     #[inline]
     pub(crate) fn into_only_chunk(self) -> Result<Bytes, Self> {
-        let Self { chunks, len, metadata } = self;
-        chunks.into_only().map_err(|chunks| Self { chunks, len, metadata })
+        let Self { chunks, len, metadata: None } = self else {
+            return Err(self);
+        };
+        chunks.into_only().map_err(|chunks| Self { chunks, len, metadata: None })
     }
 
     /// All bytes in one buffer. Copies only if there are several.

@@ -49,7 +49,7 @@ impl<'a> ShardView<'a> {
     ///
     /// # Errors
     /// Nothing was sent and nothing is kept; see [`SendError`].
-    #[inline]
+    #[inline(always)]
     pub fn send_request(
         &mut self,
         path: Path,
@@ -89,7 +89,7 @@ impl<'a> ShardView<'a> {
     /// # Errors
     /// Nothing was sent; see [`SendError`]. [`SendError::Stale`]: the client no longer waits for
     /// the response.
-    #[inline]
+    #[inline(always)]
     pub fn send_response(
         &mut self,
         rpc: RpcKey,

@@ -112,10 +112,12 @@ impl Store {
     #[inline]
     fn start_outgoing(&mut self, rpc: RpcKey, body: Body, length: u32, open: bool) {
         let (slot, _) = self.slot_for(rpc);
-        slot.outgoing.start(length, open);
         match body.into_only_chunk() {
-            Ok(chunk) => _ = slot.outgoing.append(chunk),
-            Err(body) => slot.outgoing.append_all(body),
+            Ok(whole) if !open && whole.len() == length as usize => {
+                slot.outgoing.start_whole(whole, length)
+            }
+            Ok(chunk) => slot.outgoing.start(chunk.into(), length, open),
+            Err(body) => slot.outgoing.start(body, length, open),
         }
     }
 
@@ -287,6 +289,35 @@ mod tests {
         assert_eq!(store.take(NEW).expect("complete"), "xy");
         assert_eq!(store.outgoing(NEW), None);
         assert_eq!(store.take_upto(OLD, 3), None);
+    }
+
+    #[test]
+    fn an_outgoing_message_begins_with_any_number_of_buffers_and_goes_on() {
+        let bodies = [&[][..], &["a"], &["ab"], &["a", "b"]];
+        for (body, open) in bodies.iter().flat_map(|body| [(body, false), (body, true)]) {
+            let mut store = Store::new();
+            let body: Body = body.iter().map(|part| Bytes::from_static(part.as_bytes())).collect();
+            let begun = body.len() as u32;
+            match open {
+                true => store.set_open_outgoing(OLD, body),
+                false => store.set_outgoing(OLD, body, 2),
+            }
+            let length = if open { begun + 1 } else { 2 };
+            assert_eq!(store.outgoing(OLD), Some((length, begun)));
+            assert_eq!(store.outgoing_bytes(), u64::from(begun));
+            let more = store.supply(OLD, "x".into());
+            assert_eq!(more, Some(begun + 1).filter(|upto| open || *upto <= 2));
+        }
+    }
+
+    #[test]
+    fn a_new_body_replaces_the_old_one() {
+        let mut store = Store::new();
+        for body in ["old", "new", "other"] {
+            store.set_outgoing(OLD, body.into(), body.len() as u32);
+            assert_eq!(store.outgoing_bytes(), body.len() as u64);
+            store.pieces(OLD, 0..body.len() as u32, |piece| assert_eq!(piece, body.as_bytes()));
+        }
     }
 
     #[test]

@@ -47,13 +47,25 @@ impl Outgoing {
         self.chunks.front().map_or(self.supplied, |chunk| chunk.start)
     }
 
-    /// Begins a message of `length` bytes, which grows if it is `open`.
+    /// Begins a message of `length` bytes, which grows if it is `open`, with the buffers of `body`
+    /// as far as they are not too many bytes.
+    #[cold]
+    pub(super) fn start(&mut self, body: Body, length: u32, open: bool) {
+        self.clear();
+        (self.length, self.open) = (length, open);
+        for chunk in body.into_chunks() {
+            self.append(chunk);
+        }
+    }
+
+    /// Begins a message that is `bytes`, `length` of them, and no more.
     #[inline]
-    pub(super) fn start(&mut self, length: u32, open: bool) {
+    pub(super) fn start_whole(&mut self, bytes: Bytes, length: u32) {
         if self.length != 0 {
             self.clear();
         }
-        (self.length, self.open) = (length, open);
+        (self.length, self.supplied, self.open) = (length, length, false);
+        self.chunks.push_back(Chunk { start: 0, bytes });
     }
 
     /// Adds the last byte of an open message, whose length is final from now on. Returns that;
@@ -83,14 +95,6 @@ impl Outgoing {
         Some(end)
     }
 
-    /// Adds the buffers of `body`, as far as they are not too many bytes.
-    #[cold]
-    pub(super) fn append_all(&mut self, body: Body) {
-        for chunk in body.into_chunks() {
-            self.append(chunk);
-        }
-    }
-
     /// Calls `piece` for the pieces of `range`; see
     /// [`Payloads::pieces`](crate::driver::Payloads::pieces).
     #[inline]
@@ -99,6 +103,12 @@ impl Outgoing {
         if let Some(bytes) = self.chunks.front().and_then(|chunk| chunk.part(&range)) {
             return piece(bytes);
         }
+        self.pieces_of_several(range, piece);
+    }
+
+    /// The same from several buffers, or from what is not there.
+    #[inline(never)]
+    fn pieces_of_several<'a>(&'a self, range: Range<u32>, mut piece: impl FnMut(&'a [u8])) {
         let mut at = range.start;
         let first = self.chunks.partition_point(|chunk| chunk.end() <= range.start);
         for chunk in self.chunks.range_from(first) {
@@ -181,7 +191,7 @@ mod tests {
 
     fn three() -> Outgoing {
         let mut outgoing = Outgoing::default();
-        outgoing.start(9, false);
+        outgoing.start(Body::new(), 9, false);
         for part in ["abc", "", "de", "fgh"] {
             assert!(outgoing.append(part.into()).is_some());
         }
@@ -210,7 +220,7 @@ mod tests {
     #[test]
     fn an_open_message_grows_until_it_has_its_last_byte() {
         let mut outgoing = Outgoing::default();
-        outgoing.start(1, true);
+        outgoing.start(Body::new(), 1, true);
         assert_eq!((outgoing.length(), outgoing.supplied()), (1, 0));
         for (part, upto) in [("abc", 3), ("", 3), ("de", 5)] {
             assert_eq!(outgoing.append(part.into()), Some(upto));
@@ -220,7 +230,7 @@ mod tests {
         assert_eq!(outgoing.length(), 6);
         assert_eq!(sent(&outgoing, 0..6), b"abcde\0");
         assert_eq!((outgoing.finish(), outgoing.append("x".into())), (None, None));
-        outgoing.start(3, false);
+        outgoing.start(Body::new(), 3, false);
         assert_eq!(outgoing.finish(), None);
     }
 
