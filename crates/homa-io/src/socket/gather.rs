@@ -18,6 +18,7 @@ pub(crate) fn join(joined: &mut Vec<u8>, segments: &[Segment], payloads: &impl P
 
 /// Calls `piece` for each part of `segment`: header, payload, padding. The parts add up to its
 /// length on the wire whatever `payloads` answers.
+#[inline(always)]
 pub(crate) fn visit<'a>(
     segment: &'a Segment,
     payloads: &'a impl Payloads,
@@ -37,11 +38,19 @@ pub(crate) fn visit<'a>(
             }
         });
     }
-    let mut zeros = missing + usize::from(segment.padding);
-    while zeros > 0 {
-        let some = zeros.min(ZEROS.len());
+    let zeros = missing + usize::from(segment.padding);
+    if zeros > 0 {
+        visit_zeros(zeros, piece);
+    }
+}
+
+/// Calls `piece` with `count` zero bytes.
+#[cold]
+fn visit_zeros<'a>(mut count: usize, mut piece: impl FnMut(&'a [u8])) {
+    while count > 0 {
+        let some = count.min(ZEROS.len());
         piece(&ZEROS[..some]);
-        zeros -= some;
+        count -= some;
     }
 }
 

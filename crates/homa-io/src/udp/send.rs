@@ -18,6 +18,9 @@ use crate::socket::route::{is_link_local, is_same_family};
 /// kernel needs for a list of pieces.
 const JOINED_BYTES_MAX: u32 = 1_536;
 
+/// So is one of several packets that have no more bytes than this on average.
+const JOINED_PACKET_BYTES_MAX: usize = 512;
+
 /// Sends in a row with one and the same mark after which it becomes the socket's default.
 const SENDS_BEFORE_DEFAULT: u32 = 16;
 
@@ -61,7 +64,7 @@ impl UdpDriver {
         let destination = self.destination(transmit);
         self.learn_mark(destination.tos);
         let one_datagram = transmit.coalesced || segments.len() == 1;
-        if one_datagram && transmit.total_bytes <= JOINED_BYTES_MAX {
+        if one_datagram && is_joined(transmit.total_bytes, segments.len()) {
             match self.send_joined(&destination, segments, payloads) {
                 Ok(_) => return Ok(()),
                 Err(Refusal::Failed(why)) => return Err(Unsent { first: 0, why }),
@@ -277,6 +280,11 @@ impl UdpDriver {
     }
 }
 
+/// Whether a datagram of so many bytes and packets is copied together.
+fn is_joined(bytes: u32, packets: usize) -> bool {
+    bytes <= JOINED_BYTES_MAX || bytes as usize <= JOINED_PACKET_BYTES_MAX * packets
+}
+
 /// Whether an error says that the path does not take so many segments in one call.
 fn is_cut(error: &io::Error, train: &Train<'_>) -> bool {
     train.datagrams > 1 && matches!(error.raw_os_error(), Some(errno::EINVAL | errno::EIO))
@@ -294,6 +302,13 @@ mod tests {
 
     fn train(segment_bytes: u32, datagrams: usize) -> Train<'static> {
         Train { pieces: &[], segment_bytes, datagrams, packets: datagrams }
+    }
+
+    #[test]
+    fn a_datagram_is_copied_together_if_it_or_its_packets_are_short() {
+        assert!(is_joined(1_500, 1) && is_joined(1_500, 2));
+        assert!(!is_joined(9_000, 1) && !is_joined(9_000, 6));
+        assert!(is_joined(9_000, 60));
     }
 
     #[test]
