@@ -69,7 +69,13 @@ impl Metadata {
     }
 
     /// Whether it can be sent: not too much, and each name of a length that a name may have.
+    #[inline]
     pub fn is_valid(&self) -> bool {
+        self.is_empty() || self.are_valid()
+    }
+
+    /// The same of entries that are there.
+    fn are_valid(&self) -> bool {
         let names = self.iter().all(|(name, _)| (1..=NAME_BYTES_MAX).contains(&name.len()));
         names && self.bytes() <= METADATA_BYTES_MAX
     }

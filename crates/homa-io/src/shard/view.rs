@@ -183,9 +183,12 @@ impl<'a> ShardView<'a> {
     /// or the RPC is over. At a client this ends the RPC.
     #[inline]
     pub fn take(&mut self, rpc: RpcKey) -> Option<Message> {
+        if let Some((short, length)) = self.store.take_short(rpc) {
+            self.consumed(rpc, length);
+            return Some(short.into());
+        }
         let (message, length) = self.store.take_with_length(rpc)?;
-        // The bytes are in hand: whether the RPC lives on no longer matters to the caller.
-        let _ = self.engine.consumed(self.now, rpc, length);
+        self.consumed(rpc, length);
         Some(message)
     }
 
@@ -195,12 +198,12 @@ impl<'a> ShardView<'a> {
     /// told.
     #[inline]
     pub fn take_response(&mut self, rpc: RpcKey) -> Option<Message> {
-        let (message, length) = self.store.take_with_length(rpc)?;
-        match self.engine.finish_call(self.now, rpc) {
-            Ok(()) => self.store.remove(rpc),
-            // As in `take`.
-            Err(_) => _ = self.engine.consumed(self.now, rpc, length),
+        if let Some((short, length)) = self.store.take_short(rpc) {
+            self.finish_call(rpc, length);
+            return Some(short.into());
         }
+        let (message, length) = self.store.take_with_length(rpc)?;
+        self.finish_call(rpc, length);
         Some(message)
     }
 
@@ -210,9 +213,25 @@ impl<'a> ShardView<'a> {
     pub fn take_upto(&mut self, rpc: RpcKey, upto: u32) -> Option<Message> {
         let message = self.store.take_upto(rpc, upto)?;
         let (_, taken) = self.store.incoming(rpc)?;
-        // As in `take`.
-        let _ = self.engine.consumed(self.now, rpc, taken);
+        self.consumed(rpc, taken);
         Some(message)
+    }
+
+    /// Tells the engine that the bytes below `upto` were taken.
+    #[inline]
+    fn consumed(&mut self, rpc: RpcKey, upto: u32) {
+        // The bytes are in hand: whether the RPC lives on no longer matters to the caller.
+        let _ = self.engine.consumed(self.now, rpc, upto);
+    }
+
+    /// Ends a call of whose response all `length` bytes were taken.
+    // Its callers differ in where the message lies.
+    #[inline(always)]
+    fn finish_call(&mut self, rpc: RpcKey, length: u32) {
+        match self.engine.finish_call(self.now, rpc) {
+            Ok(()) => self.store.remove(rpc),
+            Err(_) => self.consumed(rpc, length),
+        }
     }
 
     /// Length of a message of which `body` is there: an open one has a byte more.

@@ -86,11 +86,18 @@ impl Incoming {
     /// All bytes not taken before, if they are there.
     #[inline]
     pub(super) fn take(&mut self, pool: &Pool) -> Option<Message> {
-        if let Some(bytes) = self.whole.take() {
-            self.taken = self.length;
-            return Some(bytes.into());
+        match self.take_whole() {
+            Some((bytes, _)) => Some(bytes.into()),
+            None => self.take_pieces(pool),
         }
-        self.take_pieces(pool)
+    }
+
+    /// The same of a short message that came in one packet, with its length.
+    #[inline]
+    pub(super) fn take_whole(&mut self) -> Option<(Bytes, u32)> {
+        let bytes = self.whole.take()?;
+        self.taken = self.length;
+        Some((bytes, self.length))
     }
 
     /// The same of a message in pieces.

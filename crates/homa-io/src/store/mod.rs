@@ -74,6 +74,13 @@ impl Store {
         Some((message, slot.incoming.length()))
     }
 
+    /// As [`Store::take_with_length`], for a short message that came in one packet; `None` for any
+    /// other.
+    #[inline]
+    pub(crate) fn take_short(&mut self, rpc: RpcKey) -> Option<(Bytes, u32)> {
+        self.slot_mut(rpc)?.0.incoming.take_whole()
+    }
+
     /// Moves the bytes of the incoming message below `upto` out that were not taken before; fewer
     /// if they are not all there. For messages that are read as they arrive.
     pub fn take_upto(&mut self, rpc: RpcKey, upto: u32) -> Option<Message> {
