@@ -16,6 +16,7 @@ mod home;
 pub mod ip;
 pub mod message;
 mod metadata;
+mod rare;
 pub mod shard;
 mod short_queue;
 mod socket;

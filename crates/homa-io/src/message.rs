@@ -8,6 +8,7 @@ use std::io::IoSlice;
 use bytes::{Buf, Bytes, BytesMut};
 
 use crate::Metadata;
+use crate::rare::Rare;
 use crate::short_queue::ShortQueue;
 
 /// Bytes of a message that [`Debug`](fmt::Debug) shows.
@@ -28,8 +29,7 @@ const SHOWN_BYTES: usize = 16;
 pub struct Message {
     chunks: ShortQueue<Bytes>,
     len: usize,
-    /// Boxed, since it is rarely there and messages are moved a lot.
-    metadata: Option<Box<Metadata>>,
+    metadata: Rare<Metadata>,
 }
 
 static NO_METADATA: Metadata = Metadata::new();
@@ -55,30 +55,30 @@ impl Message {
 
     /// What travels beside the bytes.
     pub fn metadata(&self) -> &Metadata {
-        self.metadata.as_deref().unwrap_or(&NO_METADATA)
+        self.metadata.get().unwrap_or(&NO_METADATA)
     }
 
     /// Whether anything travels beside the bytes.
     #[inline]
     pub fn has_metadata(&self) -> bool {
-        self.metadata.is_some()
+        !self.metadata.is_none()
     }
 
     /// The same to be changed.
     pub fn metadata_mut(&mut self) -> &mut Metadata {
-        self.metadata.get_or_insert_default()
+        self.metadata.get_or_default()
     }
 
     /// The same bytes with this beside them.
     #[must_use]
     pub fn with_metadata(mut self, metadata: Metadata) -> Self {
-        self.metadata = (!metadata.is_empty()).then(|| Box::new(metadata));
+        self.metadata = if metadata.is_empty() { Rare::NONE } else { Rare::new(metadata) };
         self
     }
 
     /// Takes out what travels beside the bytes.
     pub fn take_metadata(&mut self) -> Metadata {
-        self.metadata.take().map_or_else(Metadata::new, |metadata| *metadata)
+        self.metadata.take().unwrap_or_default()
     }
 
     /// Adds a buffer at the end.
@@ -133,10 +133,11 @@ impl Message {
     /// The buffer, if there is one and nothing else.
     #[inline]
     pub(crate) fn into_only_chunk(self) -> Result<Bytes, Self> {
-        let Self { chunks, len, metadata: None } = self else {
+        if self.has_metadata() {
             return Err(self);
-        };
-        chunks.into_only().map_err(|chunks| Self { chunks, len, metadata: None })
+        }
+        let Self { chunks, len, metadata } = self;
+        chunks.into_only().map_err(|chunks| Self { chunks, len, metadata })
     }
 
     /// All bytes in one buffer. Copies only if there are several.
@@ -237,7 +238,7 @@ impl From<Bytes> for Message {
     #[inline]
     fn from(bytes: Bytes) -> Self {
         let len = bytes.len();
-        Self { chunks: (len > 0).then_some(bytes).into(), len, metadata: None }
+        Self { chunks: (len > 0).then_some(bytes).into(), len, metadata: Rare::NONE }
     }
 }
 

@@ -2,44 +2,15 @@
 
 use std::collections::VecDeque;
 
+use crate::rare::Rare;
+
 /// A queue whose first element lies in it, so that a single one costs neither an allocation nor the
 /// arithmetic of a ring. Empty ones are cheap to make, move and drop.
 #[derive(Clone, Debug)]
 pub(crate) struct ShortQueue<T> {
     /// `None` only if there is nothing at all.
     first: Option<T>,
-    rest: Rest<T>,
-}
-
-/// Boxed, since it is rarely there and its owners are moved a lot.
-#[expect(clippy::box_collection, reason = "one word instead of four where there is none")]
-#[derive(Clone, Debug)]
-struct Rest<T>(Option<Box<VecDeque<T>>>);
-
-impl<T> Drop for Rest<T> {
-    #[inline]
-    fn drop(&mut self) {
-        if self.0.is_some() {
-            self.forget();
-        }
-    }
-}
-
-impl<T> Rest<T> {
-    // Apart, so that there is little to do where there is nothing.
-    #[cold]
-    fn forget(&mut self) {
-        self.0 = None;
-    }
-
-    /// Drops all elements, and room for more than `kept_max`.
-    fn clear(&mut self, kept_max: usize) {
-        if let Some(rest) = self.0.as_mut().filter(|rest| rest.capacity() <= kept_max) {
-            rest.clear();
-        } else {
-            self.forget();
-        }
-    }
+    rest: Rare<VecDeque<T>>,
 }
 
 impl<T> Default for ShortQueue<T> {
@@ -51,7 +22,7 @@ impl<T> Default for ShortQueue<T> {
 impl<T> From<Option<T>> for ShortQueue<T> {
     #[inline]
     fn from(first: Option<T>) -> Self {
-        Self { first, rest: Rest(None) }
+        Self { first, rest: Rare::NONE }
     }
 }
 
@@ -60,25 +31,25 @@ impl<T> ShortQueue<T> {
     pub(crate) fn push_back(&mut self, element: T) {
         match self.first {
             None => self.first = Some(element),
-            Some(_) => self.rest.0.get_or_insert_default().push_back(element),
+            Some(_) => self.rest.get_or_default().push_back(element),
         }
     }
 
     #[inline]
     pub(crate) fn pop_front(&mut self) -> Option<T> {
         let first = self.first.take();
-        if let Some(rest) = &mut self.rest.0 {
+        if let Some(rest) = self.rest.get_mut() {
             self.first = rest.pop_front();
         }
         first
     }
 
     pub(crate) fn pop_back(&mut self) -> Option<T> {
-        self.rest.0.as_mut().and_then(|rest| rest.pop_back()).or_else(|| self.first.take())
+        self.rest.get_mut().and_then(|rest| rest.pop_back()).or_else(|| self.first.take())
     }
 
     pub(crate) fn back_mut(&mut self) -> Option<&mut T> {
-        self.rest.0.as_mut().and_then(|rest| rest.back_mut()).or(self.first.as_mut())
+        self.rest.get_mut().and_then(|rest| rest.back_mut()).or(self.first.as_mut())
     }
 
     #[inline]
@@ -93,19 +64,19 @@ impl<T> ShortQueue<T> {
 
     #[inline]
     pub(crate) fn back(&self) -> Option<&T> {
-        self.rest.0.as_ref().and_then(|rest| rest.back()).or(self.first.as_ref())
+        self.rest.get().and_then(|rest| rest.back()).or(self.first.as_ref())
     }
 
     #[inline]
     pub(crate) fn len(&self) -> usize {
-        usize::from(self.first.is_some()) + self.rest.0.as_ref().map_or(0, |rest| rest.len())
+        usize::from(self.first.is_some()) + self.rest.get().map_or(0, |rest| rest.len())
     }
 
     #[inline]
     pub(crate) fn get(&self, index: usize) -> Option<&T> {
         match index {
             0 => self.first.as_ref(),
-            _ => self.rest.0.as_ref()?.get(index - 1),
+            _ => self.rest.get()?.get(index - 1),
         }
     }
 
@@ -113,7 +84,7 @@ impl<T> ShortQueue<T> {
     pub(crate) fn get_mut(&mut self, index: usize) -> Option<&mut T> {
         match index {
             0 => self.first.as_mut(),
-            _ => self.rest.0.as_mut()?.get_mut(index - 1),
+            _ => self.rest.get_mut()?.get_mut(index - 1),
         }
     }
 
@@ -123,18 +94,18 @@ impl<T> ShortQueue<T> {
             (0, None) => self.first = Some(element),
             (0, Some(second)) => {
                 self.first = Some(element);
-                self.rest.0.get_or_insert_default().push_front(second);
+                self.rest.get_or_default().push_front(second);
             }
             (_, first) => {
                 self.first = first;
-                self.rest.0.get_or_insert_default().insert(index - 1, element);
+                self.rest.get_or_default().insert(index - 1, element);
             }
         }
     }
 
     /// How many elements at the beginning `holds` is true of; true of none behind them.
     pub(crate) fn partition_point(&self, mut holds: impl FnMut(&T) -> bool) -> usize {
-        match (&self.first, &self.rest.0) {
+        match (&self.first, self.rest.get()) {
             (Some(first), rest) if holds(first) => {
                 1 + rest.as_ref().map_or(0, |rest| rest.partition_point(holds))
             }
@@ -150,21 +121,22 @@ impl<T> ShortQueue<T> {
     /// The elements from `index` on.
     #[inline]
     pub(crate) fn range_from(&self, index: usize) -> impl Iterator<Item = &T> {
-        let rest = self.rest.0.iter().flat_map(move |rest| rest.range(index.saturating_sub(1)..));
+        let rest =
+            self.rest.get().into_iter().flat_map(move |rest| rest.range(index.saturating_sub(1)..));
         self.first.iter().filter(move |_| index == 0).chain(rest)
     }
 
     /// Whether there is nothing, nor room for elements behind the first.
     #[inline]
     pub(crate) fn is_bare(&self) -> bool {
-        self.first.is_none() && self.rest.0.is_none()
+        self.first.is_none() && self.rest.is_none()
     }
 
     /// The element, if there is one and no more.
     #[inline]
     pub(crate) fn into_only(self) -> Result<T, Self> {
         match self {
-            Self { first: Some(only), rest: Rest(None) } => Ok(only),
+            Self { first: Some(only), rest } if rest.is_none() => Ok(only),
             queue => Err(queue),
         }
     }
@@ -174,8 +146,16 @@ impl<T> ShortQueue<T> {
     #[inline]
     pub(crate) fn clear(&mut self, kept_max: usize) {
         self.first = None;
-        if self.rest.0.is_some() {
-            self.rest.clear(kept_max);
+        if !self.rest.is_none() {
+            self.clear_rest(kept_max);
+        }
+    }
+
+    /// The same of what is behind the first.
+    fn clear_rest(&mut self, kept_max: usize) {
+        match self.rest.get_mut() {
+            Some(rest) if rest.capacity() <= kept_max => rest.clear(),
+            _ => self.rest.forget(),
         }
     }
 }
