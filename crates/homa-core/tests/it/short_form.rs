@@ -216,3 +216,17 @@ fn a_short_answer_at_another_port_than_the_call_came_from_is_dropped() {
     assert_eq!(server.answer(id, PORT + 1), Received::Dropped(DropReason::WrongPeer));
     assert!(matches!(server.answer(id, PORT), Received::Place(_)));
 }
+
+#[test]
+fn short_answers_that_nobody_takes_hold_no_more_memory_than_there_is() {
+    let limit = 11_000;
+    let mut server = Server::new(Config::default().with(|config| {
+        config.limits.max_message_bytes = 10_000;
+        config.limits.receive_memory_bytes = limit;
+    }));
+    let ids: Vec<u64> = (0..8).map(|_| server.solo.called(server.at, 100).1).collect();
+    let taken = ids.into_iter().map(|id| server.answer(id, PORT));
+    let taken = taken.filter(|received| matches!(received, Received::Place(_))).count();
+    assert!((2..8).contains(&taken), "{taken} of 8");
+    assert!(server.solo.engine.stats().receive_memory_bytes <= limit);
+}
