@@ -42,8 +42,8 @@ const _: () = assert!(size_of::<RawHeader>() == DATA_HEADER_BYTES);
 pub struct DataView<'a>(&'a RawHeader);
 
 impl<'a> DataView<'a> {
-    /// Looks at a packet of `transport_len` bytes, of which `header` holds at least the first. `None`:
-    /// it is another packet, or shorter than its header.
+    /// Looks at a packet of `transport_len` bytes, of which `header` holds at least the first.
+    /// `None`: it is another packet, or shorter than its header.
     #[inline]
     pub fn of(header: &'a [u8], transport_len: u32) -> Option<Self> {
         let (raw, _) = RawHeader::ref_from_prefix(header).ok()?;

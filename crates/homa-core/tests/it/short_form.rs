@@ -142,11 +142,17 @@ fn an_abort_of_a_short_request_tells_its_client() {
 }
 
 #[test]
-fn short_requests_take_no_more_places_than_a_host_may_have() {
-    let mut client = Client::new(Config::default().with(|config| config.limits.max_rpcs = 40));
-    let served =
-        (0..40).filter(|n| matches!(client.request(4 + 2 * n), Received::Place(_))).count();
-    assert!((8..=30).contains(&served), "{served} of 40 places");
+fn a_host_has_as_many_places_for_short_requests_as_for_others() {
+    let [short, general] = [true, false].map(|short_form| {
+        let mut client = Client::new(Config::default().with(|config| {
+            config.limits.max_rpcs = 40;
+            config.fixed.short_form = short_form;
+        }));
+        let ids = (0..40).map(|n| 4 + 2 * n);
+        ids.filter(|id| matches!(client.request(*id), Received::Place(_))).count()
+    });
+    assert_eq!(short, general);
+    assert!(general < 40, "all places");
 }
 
 /// A server that has answered a call.

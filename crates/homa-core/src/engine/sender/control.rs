@@ -218,8 +218,8 @@ impl PeerTable {
         self.acknowledge_with_next((rpc.peer, &rpc.path, rpc.id), rpc.profile(self), ctx);
     }
 
-    /// Acknowledges the call with our form `id` to the end of `path`, where `peer` is, with the next
-    /// request there if there is room.
+    /// Acknowledges the call with our form `id` to the end of `path`, where `peer` is, with the
+    /// next request there if there is room.
     #[inline]
     pub(crate) fn acknowledge_with_next(
         &mut self,

@@ -165,8 +165,8 @@ pub(crate) fn is_short(data: &DataView<'_>) -> bool {
 }
 
 impl Engine {
-    /// Takes a packet of a short message if it is whole and its peer is certainly its sender. `None`,
-    /// and nothing has changed: it is not, or something is unusual about its RPC.
+    /// Takes a packet of a short message if it is whole and its peer is certainly its sender.
+    /// `None`, and nothing has changed: it is not, or something is unusual about its RPC.
     #[inline(never)]
     pub(crate) fn short_message(
         &mut self,

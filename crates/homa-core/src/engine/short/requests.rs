@@ -123,7 +123,7 @@ impl Engine {
     #[inline]
     pub(crate) fn short_acknowledged(&mut self, index: RpcIndex) {
         let answers = |rpc: &&Short| matches!(rpc.stage, Stage::Ready | Stage::Sent);
-        if self.rpcs.short(index).is_none_or(|rpc| !answers(&rpc)) {
+        if self.rpcs.short(index).filter(answers).is_none() {
             return;
         }
         self.settle_short(index);
@@ -131,10 +131,9 @@ impl Engine {
             return;
         };
         let (id, peer_index, length) = (rpc.id, rpc.peer, rpc.outgoing.length);
-        let (held, is_ready) =
-            (if rpc.taken { 0 } else { rpc.rx_length }, rpc.stage == Stage::Ready);
-        rpc.stage = Stage::Over;
-        rpc.queued = true;
+        let held = if rpc.taken { 0 } else { rpc.rx_length };
+        let is_ready = rpc.stage == Stage::Ready;
+        (rpc.stage, rpc.queued) = (Stage::Over, true);
         self.ctx.events.push_short(index);
         if is_ready {
             self.sender.forget(index);
