@@ -474,17 +474,15 @@ impl Engine {
         port: Port,
         validated: bool,
     ) -> Option<(RpcIndex, PeerIndex)> {
-        let remembered_max =
-            (self.ctx.config.fixed.finished_max as usize).saturating_sub(self.shares.serving());
-        if self.finished.len() >= remembered_max {
+        if !self.can_remember_request() {
             // It may not have been rotated for a while.
             self.finished.rotate(self.ctx.read_clock.now());
-            if self.finished.len() >= remembered_max {
+            if !self.can_remember_request() {
                 return None;
             }
         }
         let serving_max = self.ctx.config.serving_max();
-        if self.shares.serving() >= serving_max as usize && !self.displace_unvalidated(peer) {
+        if !self.shares.has_place(serving_max) && !self.displace_unvalidated(peer) {
             return None;
         }
         let id = header.common.local_id();
@@ -509,6 +507,13 @@ impl Engine {
             self.shares.begin(host, &mut peer.served, validated);
         }
         Some((index, peer_index))
+    }
+
+    /// Whether there is room to remember one more request when it is finished.
+    #[inline]
+    pub(crate) fn can_remember_request(&self) -> bool {
+        let remembered = self.finished.len().saturating_add(self.shares.serving());
+        remembered < self.ctx.config.fixed.finished_max as usize
     }
 
     /// The peer of a first request, if its host may have one more.

@@ -160,6 +160,12 @@ impl HostShares {
         self.serving.rpcs as usize
     }
 
+    /// Whether one more request may be served, if `max` may be at a time.
+    #[inline]
+    pub(crate) fn has_place(&self, max: u32) -> bool {
+        self.serving.rpcs < max
+    }
+
     /// Bytes of all responses kept.
     pub(crate) fn unacknowledged_bytes(&self) -> u64 {
         self.unacknowledged_bytes

@@ -86,6 +86,12 @@ impl Memory {
         self.limit.saturating_sub(self.set_aside)
     }
 
+    /// Whether the ordinary part has room for so many bytes more.
+    #[inline]
+    pub(crate) fn has_room(&self, more: u64) -> bool {
+        self.used.saturating_add(more) <= self.ordinary()
+    }
+
     /// The message that holds, or may take, the reserved slot.
     pub(crate) fn reserved_by(&self) -> Option<RpcKey> {
         self.reserved_by
@@ -94,7 +100,7 @@ impl Memory {
     /// Whether there is room for the message of `rpc` up to byte `upto` but not for its host.
     pub(crate) fn is_for_others(&self, rpc: &Rpc, upto: u32) -> bool {
         let more = rpc.rx.footprint(upto).saturating_sub(rpc.rx.reserved());
-        self.used.saturating_add(more) <= self.ordinary()
+        self.has_room(more)
     }
 
     /// Whether one more host may hold so much. Its messages are counted from now on.
@@ -216,7 +222,7 @@ impl Memory {
     pub(crate) fn admits_unvalidated(&self, bytes: u64) -> bool {
         let ordinary = self.ordinary();
         self.unvalidated.saturating_add(bytes) <= ordinary / UNVALIDATED_SHARE
-            && self.used.saturating_add(bytes) <= ordinary
+            && self.has_room(bytes)
     }
 
     /// Whether half of the ordinary memory is left after a reservation up to byte `upto`, so that
@@ -260,23 +266,11 @@ impl Memory {
         true
     }
 
-    /// Whether there is room for a message of an RPC in short form.
-    #[inline]
-    pub(crate) fn has_room_for_short(&self, bytes: u64) -> bool {
-        self.used.saturating_add(bytes) <= self.ordinary()
-    }
-
     /// Accounts for a message of an RPC in short form, which has come.
     #[inline]
     pub(crate) fn take_short(&mut self, bytes: u64) {
         self.used = self.used.saturating_add(bytes);
         self.release_reserved();
-    }
-
-    /// Such a message needs its memory no more.
-    #[inline]
-    pub(crate) fn give_short_back(&mut self, bytes: u64) {
-        self.give_back(None, bytes);
     }
 
     #[inline(never)]
@@ -304,7 +298,9 @@ impl Memory {
         new <= old || self.take(rpc, host, new.saturating_sub(old))
     }
 
-    fn give_back(&mut self, host: Option<HolderIndex>, less: u64) {
+    /// `less` bytes are accounted for a message, which counts to `host` or to none.
+    #[inline]
+    pub(crate) fn give_back(&mut self, host: Option<HolderIndex>, less: u64) {
         self.used = self.used.saturating_sub(less);
         if let Some(host) = self.host_mut(host) {
             host.held = host.held.saturating_sub(less);

@@ -98,7 +98,7 @@ impl Receiver {
     /// Whether there is room for a short message of `length` bytes.
     #[inline]
     pub(crate) fn has_room_for_short(&self, length: u32) -> bool {
-        self.memory.has_room_for_short(short_footprint(length))
+        self.memory.has_room(short_footprint(length))
     }
 
     /// Takes all of a message of an RPC in short form, for which there is room.
@@ -113,7 +113,7 @@ impl Receiver {
     /// Gives the memory of such a message back.
     #[inline]
     pub(crate) fn give_short_back(&mut self, length: u32) {
-        self.memory.give_short_back(short_footprint(length));
+        self.memory.give_back(None, short_footprint(length));
     }
 
     /// A packet, sent `again` or for the first time, says that the message has become longer: that

@@ -5,7 +5,7 @@ use alloc::collections::VecDeque;
 use crate::engine::peer::{PeerIndex, PeerTable};
 use crate::engine::rpc::index::RpcIndex;
 use crate::engine::rpc::{Rpc, RpcTable, State};
-use crate::engine::short::Short;
+use crate::engine::short::ShortRpc;
 use crate::event::{Event, FailReason};
 use crate::structures::OutOfMemory;
 use crate::structures::ring::Ring;
@@ -196,7 +196,7 @@ impl EventQueue {
         peers: &PeerTable,
     ) -> Option<Event> {
         self.rpcs.pop_front();
-        self.answer_expected |= rpcs.short(index).is_some_and(Short::is_in_service);
+        self.answer_expected |= rpcs.short(index).is_some_and(ShortRpc::is_in_service);
         rpcs.tell_short(index, peers)
     }
 

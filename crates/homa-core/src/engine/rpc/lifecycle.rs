@@ -134,15 +134,7 @@ impl Engine {
         }
         self.sender.forget(index);
         self.ctx.timers.forget_rpc(index);
-        if let Some(peer) = self.peers.known_mut(peer) {
-            peer.end_use(self.ctx.now);
-            if is_server {
-                self.shares.end(peer.host(), &mut peer.served);
-                let now = self.ctx.read_clock.stamp();
-                // It was not among them when it was accepted, and room was kept for it then.
-                let _ = self.finished.insert_unknown(now, peer.numbers.hash, id);
-            }
-        }
+        self.end_use(peer, Some(id).filter(|_| is_server));
         if is_server {
             self.unvalidated.forget(index);
         }
@@ -153,6 +145,22 @@ impl Engine {
         rpc.go_on(State::Dead);
         self.receiver.use_freed_memory(&mut self.rpcs, &mut self.ctx);
         true
+    }
+
+    /// An RPC with a peer is over, which served its request `served` or was a call. The request is
+    /// remembered.
+    #[inline]
+    pub(crate) fn end_use(&mut self, peer: PeerIndex, served: Option<u64>) {
+        let Some(peer) = self.peers.known_mut(peer) else {
+            return;
+        };
+        peer.end_use(self.ctx.now);
+        if let Some(id) = served {
+            self.shares.end(peer.host(), &mut peer.served);
+            let now = self.ctx.read_clock.stamp();
+            // It was not among them when it was accepted, and room was kept for it then.
+            let _ = self.finished.insert_unknown(now, peer.numbers.hash, id);
+        }
     }
 
     /// Ends an RPC with a reason that the application is told.

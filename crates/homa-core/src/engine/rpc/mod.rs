@@ -42,7 +42,7 @@ pub(crate) use crate::engine::rpc::state::{Role, State};
 use crate::engine::sender::outgoing::Outgoing;
 #[cfg(any(test, feature = "check"))]
 use crate::engine::short::View;
-use crate::engine::short::{Short, Stage};
+use crate::engine::short::{ShortRpc, Stage};
 use crate::event::RpcKey;
 use crate::priority::Priority;
 use crate::structures::OutOfMemory;
@@ -201,7 +201,7 @@ struct Slot {
 #[expect(clippy::large_enum_variant, reason = "an RPC is expanded in its place")]
 enum Entry {
     Free,
-    Short(Short),
+    Short(ShortRpc),
     General(Rpc),
 }
 
@@ -312,7 +312,7 @@ impl RpcTable {
 
     /// Puts an RPC in short form into the next free slot.
     #[inline(always)]
-    pub(crate) fn insert_short(&mut self, rpc: Short) -> Option<RpcKey> {
+    pub(crate) fn insert_short(&mut self, rpc: ShortRpc) -> Option<RpcKey> {
         let index = self.free.pop()?;
         let slot = self.slots.get_mut(index)?;
         slot.entry = Entry::Short(rpc);
@@ -321,7 +321,7 @@ impl RpcTable {
 
     /// The RPC at an index, if it is in short form.
     #[inline(always)]
-    pub(crate) fn short(&self, index: RpcIndex) -> Option<&Short> {
+    pub(crate) fn short(&self, index: RpcIndex) -> Option<&ShortRpc> {
         match &self.slots.get(index)?.entry {
             Entry::Short(rpc) => Some(rpc),
             _ => None,
@@ -330,13 +330,13 @@ impl RpcTable {
 
     /// The same.
     #[inline(always)]
-    pub(crate) fn short_mut(&mut self, index: RpcIndex) -> Option<&mut Short> {
+    pub(crate) fn short_mut(&mut self, index: RpcIndex) -> Option<&mut ShortRpc> {
         self.keyed_short(index).map(|(_, rpc)| rpc)
     }
 
     /// The same with its key.
     #[inline(always)]
-    pub(crate) fn keyed_short(&mut self, index: RpcIndex) -> Option<(RpcKey, &mut Short)> {
+    pub(crate) fn keyed_short(&mut self, index: RpcIndex) -> Option<(RpcKey, &mut ShortRpc)> {
         let slot = self.slots.get_mut(index)?;
         match &mut slot.entry {
             Entry::Short(rpc) => Some((RpcPlace::new(index, slot.generation).key(), rpc)),

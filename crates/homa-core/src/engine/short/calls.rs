@@ -1,6 +1,6 @@
 //! Calls in short form.
 
-use super::{Outgoing, Short, Stage, WholeMessage};
+use super::{OutgoingShort, ShortRpc, Stage, WholeMessage};
 use crate::addr::Path;
 use crate::engine::Engine;
 use crate::engine::api::RequestOptions;
@@ -45,7 +45,7 @@ impl Engine {
         }
         let index = self.rpcs.next_free()?;
         let birth = self.rpcs.next_birth();
-        let rpc = Short {
+        let rpc = ShortRpc {
             id: self.ids.give(index, first_id),
             peer: peer_index,
             peer_incarnation: 0,
@@ -54,7 +54,7 @@ impl Engine {
             queued: false,
             taken: false,
             since: self.ctx.now,
-            outgoing: Outgoing { length, flags, interval_ns, ..Outgoing::none(birth) },
+            outgoing: OutgoingShort { length, flags, interval_ns, ..OutgoingShort::none(birth) },
             rx_length: 0,
             rx_flags: 0,
             cookie,
@@ -105,15 +105,13 @@ impl Engine {
     /// `false`, and nothing has changed: it has no response, or its event is still to come.
     #[inline]
     pub(crate) fn finish_short_call(&mut self, index: RpcIndex) -> bool {
-        let here = |rpc: &&Short| rpc.stage == Stage::Delivered && !rpc.queued;
+        let here = |rpc: &&ShortRpc| rpc.stage == Stage::Delivered && !rpc.queued;
         let Some(rpc) = self.rpcs.short(index).filter(here) else {
             return false;
         };
         let (peer, length) = (rpc.peer, rpc.rx_length);
         self.ctx.timers.forget_rpc(index);
-        if let Some(peer) = self.peers.known_mut(peer) {
-            peer.end_use(self.ctx.now);
-        }
+        self.end_use(peer, None);
         self.receiver.give_short_back(length);
         self.receiver.use_freed_memory(&mut self.rpcs, &mut self.ctx);
         self.rpcs.remove(index);

@@ -1,6 +1,6 @@
 //! The general form of an RPC in short form.
 
-use super::{Short, Stage};
+use super::{ShortRpc, Stage};
 use crate::addr::Path;
 use crate::engine::Engine;
 use crate::engine::peer::PeerTable;
@@ -9,7 +9,7 @@ use crate::engine::rpc::index::{RpcIndex, RpcPlace};
 use crate::engine::rpc::{Role, Rpc, RpcTable, State};
 use crate::event::RpcKey;
 
-impl Short {
+impl ShortRpc {
     /// The RPC that would be there if it had never been short; `path` is that of its peer.
     pub(crate) fn expanded(&self, place: RpcPlace, path: &Path) -> Rpc {
         let out = &self.outgoing;
@@ -69,7 +69,7 @@ pub(crate) enum View<'a> {
 
 #[cfg(any(test, feature = "check"))]
 impl View<'_> {
-    pub(crate) fn of_short(rpc: &Short, place: RpcPlace) -> Self {
+    pub(crate) fn of_short(rpc: &ShortRpc, place: RpcPlace) -> Self {
         let path = Path {
             remote: core::net::SocketAddr::from(([0, 0, 0, 0], 0)),
             local_ip: None,

@@ -41,7 +41,7 @@ use crate::time::Instant;
 
 /// State of an RPC in short form.
 #[derive(Debug)]
-pub(crate) struct Short {
+pub(crate) struct ShortRpc {
     /// Id in our form: even at the client, odd at the server.
     pub(crate) id: u64,
     pub(crate) peer: PeerIndex,
@@ -55,7 +55,7 @@ pub(crate) struct Short {
     taken: bool,
     /// When it came to this stage.
     since: Instant,
-    outgoing: Outgoing,
+    outgoing: OutgoingShort,
     /// Bytes of the incoming message, and its flags; 0: there is none.
     rx_length: u32,
     rx_flags: u8,
@@ -67,7 +67,7 @@ pub(crate) struct Short {
 
 /// The message that leaves, if there is one.
 #[derive(Debug)]
-struct Outgoing {
+struct OutgoingShort {
     length: u32,
     flags: u8,
     first_priority: Priority,
@@ -80,7 +80,7 @@ struct Outgoing {
     interval_ns: u64,
 }
 
-impl Outgoing {
+impl OutgoingShort {
     fn none(birth: u64) -> Self {
         Self {
             length: 0,
@@ -109,7 +109,7 @@ pub(crate) enum Stage {
     Over,
 }
 
-impl Short {
+impl ShortRpc {
     pub(crate) fn role(&self) -> Role {
         if RpcId(self.id).is_server() { Role::Server } else { Role::Client }
     }
@@ -250,7 +250,7 @@ mod tests {
 
     #[test]
     fn an_rpc_in_short_form_takes_two_cache_lines() {
-        assert!(size_of::<Short>() <= 128, "{} bytes", size_of::<Short>());
-        assert!(size_of::<Short>() * 5 <= size_of::<Rpc>(), "{} bytes", size_of::<Rpc>());
+        assert!(size_of::<ShortRpc>() <= 128, "{} bytes", size_of::<ShortRpc>());
+        assert!(size_of::<ShortRpc>() * 5 <= size_of::<Rpc>(), "{} bytes", size_of::<Rpc>());
     }
 }

@@ -1,6 +1,6 @@
 //! Requests in short form.
 
-use super::{Outgoing, Short, Stage, WholeMessage};
+use super::{OutgoingShort, ShortRpc, Stage, WholeMessage};
 use crate::engine::Engine;
 use crate::engine::api::ResponseOptions;
 use crate::engine::rpc::index::RpcIndex;
@@ -23,9 +23,8 @@ impl Engine {
             && (peer.is_newest_request(id, &self.ctx)
                 || !self.finished.contains(self.ctx.read_clock.now(), hash, id));
         let serving_max = self.ctx.config.serving_max();
-        let remembered = self.finished.len().saturating_add(self.shares.serving());
-        let has_room = remembered < self.ctx.config.fixed.finished_max as usize
-            && self.shares.serving() < serving_max as usize
+        let has_room = self.can_remember_request()
+            && self.shares.has_place(serving_max)
             && self.shares.may_serve(host, true, serving_max)
             && self.receiver.has_room_for_short(length);
         if !(serves && is_new && has_room && self.ids.try_reserve_request().is_ok()) {
@@ -36,7 +35,7 @@ impl Engine {
         }
         self.hear(message);
         let birth = self.rpcs.next_birth();
-        let rpc = Short {
+        let rpc = ShortRpc {
             id,
             peer: message.peer,
             peer_incarnation: message.data.incarnation(),
@@ -45,7 +44,7 @@ impl Engine {
             queued: true,
             taken: false,
             since: self.ctx.now,
-            outgoing: Outgoing::none(birth),
+            outgoing: OutgoingShort::none(birth),
             rx_length: length,
             rx_flags: message.data.flags(),
             cookie: 0,
@@ -69,7 +68,7 @@ impl Engine {
     /// [`Engine::consumed`]. `false`, and nothing has changed: it takes the general form.
     #[inline]
     pub(crate) fn short_consumed(&mut self, index: RpcIndex, upto: u32) -> bool {
-        let is_request = |rpc: &&mut Short| {
+        let is_request = |rpc: &&mut ShortRpc| {
             let told = !rpc.queued && !matches!(rpc.stage, Stage::Delivered | Stage::Over);
             told && !rpc.taken && upto == rpc.rx_length && upto > 0
         };
@@ -91,7 +90,7 @@ impl Engine {
         (length, flags): (u32, u8),
         options: &ResponseOptions,
     ) -> bool {
-        let in_service = |rpc: &&Short| rpc.stage == Stage::InService && !rpc.queued;
+        let in_service = |rpc: &&ShortRpc| rpc.stage == Stage::InService && !rpc.queued;
         let Some(rpc) = self.rpcs.short(index).filter(in_service) else {
             return false;
         };
@@ -111,7 +110,8 @@ impl Engine {
         if let Some(rpc) = self.rpcs.short_mut(index) {
             rpc.stage = Stage::Ready;
             rpc.since = self.ctx.now;
-            rpc.outgoing = Outgoing { length, flags, interval_ns, ..Outgoing::none(birth) };
+            rpc.outgoing =
+                OutgoingShort { length, flags, interval_ns, ..OutgoingShort::none(birth) };
         }
         self.sender.queue(index, (length, birth), &self.ctx.config);
         self.shares.keep_response(index, (host, length), &mut self.rpcs);
@@ -122,7 +122,7 @@ impl Engine {
     /// The client of an RPC in short form has its response, see [`Engine::acknowledged`].
     #[inline]
     pub(crate) fn short_acknowledged(&mut self, index: RpcIndex) {
-        let answers = |rpc: &&Short| matches!(rpc.stage, Stage::Ready | Stage::Sent);
+        let answers = |rpc: &&ShortRpc| matches!(rpc.stage, Stage::Ready | Stage::Sent);
         if self.rpcs.short(index).filter(answers).is_none() {
             return;
         }
@@ -142,12 +142,8 @@ impl Engine {
         if let Some(peer) = self.peers.known_mut(peer_index) {
             self.ids.forget_request(index, peer_index, &peer.path, id);
             self.shares.forget_short(index, (peer.host(), length), &mut self.rpcs);
-            peer.end_use(self.ctx.now);
-            self.shares.end(peer.host(), &mut peer.served);
-            let now = self.ctx.read_clock.stamp();
-            // It was not among them when it was accepted, and room was kept for it then.
-            let _ = self.finished.insert_unknown(now, peer.numbers.hash, id);
         }
+        self.end_use(peer_index, Some(id));
         if held > 0 {
             self.receiver.give_short_back(held);
         }

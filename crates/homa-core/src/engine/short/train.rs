@@ -2,7 +2,7 @@
 
 use homa_wire::{AckEntry, Common, WholeMessages};
 
-use super::{Short, Stage};
+use super::{ShortRpc, Stage};
 use crate::engine::ctx::Ctx;
 use crate::engine::peer::{CREDIT_PER_PACKET, Peer, PeerTable};
 use crate::engine::rpc::index::RpcIndex;
@@ -13,8 +13,8 @@ use crate::engine::stats::Count;
 use crate::event::RpcKey;
 use crate::priority::Priority;
 
-/// What goes for all packets of a train to one peer.
-struct Along {
+/// What all packets of a train to one peer have in common.
+struct Destination {
     headers: WholeMessages,
     payload_max: u32,
     in_flight_max: u32,
@@ -23,7 +23,7 @@ struct Along {
     theirs: u32,
 }
 
-impl Along {
+impl Destination {
     fn new(peer: &mut Peer, local_port: u16, ctx: &Ctx) -> Self {
         peer.path_mtu.retry(ctx.now);
         let common = Common::data(local_port, peer.path.remote.port(), 0, 0)
@@ -62,16 +62,16 @@ impl Sender {
         let Some(peer) = train.peer.and_then(|peer| peers.known_mut(peer)) else {
             return first;
         };
-        let along = Along::new(peer, train.path.local_port, ctx);
+        let to = Destination::new(peer, train.path.local_port, ctx);
         let (mut next, mut last, mut asked) = (Some(first), first, None);
         let outcome = loop {
-            let of_peer = |(_, rpc): &(_, &mut Short)| Some(rpc.peer) == train.peer;
+            let of_peer = |(_, rpc): &(_, &mut ShortRpc)| Some(rpc.peer) == train.peer;
             let found = next.and_then(|next| Some((next, rpcs.keyed_short(next)?)));
             let Some((index, (key, rpc))) = found.filter(|(_, found)| of_peer(found)) else {
                 break Outcome::Stays;
             };
             last = index;
-            match rpc.leave(key, train, peer, &along, ctx) {
+            match rpc.leave(key, train, peer, &to, ctx) {
                 Outcome::Left => {}
                 other => break other,
             }
@@ -93,7 +93,7 @@ impl Sender {
     }
 }
 
-impl Short {
+impl ShortRpc {
     /// Adds the message to a train to its peer, if it fits.
     #[inline]
     fn leave(
@@ -101,15 +101,15 @@ impl Short {
         key: RpcKey,
         train: &mut Train<'_>,
         peer: &mut Peer,
-        along: &Along,
+        to: &Destination,
         ctx: &mut Ctx,
     ) -> Outcome {
         let (length, is_client) = (self.outgoing.length, self.role() == Role::Client);
         let (bytes, cost) = (wire_bytes(length), length.saturating_add(CREDIT_PER_PACKET));
         let is_usual = self.stage == Stage::Ready
-            && length < along.payload_max
-            && (is_client || along.validated)
-            && peer.in_flight.has_room(cost, along.in_flight_max);
+            && length < to.payload_max
+            && (is_client || to.validated)
+            && peer.in_flight.has_room(cost, to.in_flight_max);
         if !is_usual {
             return Outcome::Unusual;
         }
@@ -132,14 +132,14 @@ impl Short {
             server_port: ack.server_port,
         });
         if is_client {
-            self.peer_incarnation = along.theirs;
+            self.peer_incarnation = to.theirs;
         }
         let (flags, echo) = (self.outgoing.flags, self.peer_incarnation);
-        let put = |out: &mut [u8]| along.headers.put(self.id, length, flags, ack, echo, out);
+        let put = |out: &mut [u8]| to.headers.put(self.id, length, flags, ack, echo, out);
         train.push_whole(put, key, length, padding);
         train.note_priority(priority);
         ctx.stats.bytes_sent.inc_by(u64::from(length));
-        self.outgoing.segment_bytes = along.payload_max;
+        self.outgoing.segment_bytes = to.payload_max;
         self.outgoing.first_priority = priority;
         self.stage = Stage::Sent;
         self.since = ctx.now;
