@@ -7,6 +7,15 @@ use crate::harness::*;
 use homa_core::{Config, DropReason, Event, FailReason, PortOptions, Received, RxMeta};
 use homa_wire::{AckEntry, Body, Reason, Resend};
 
+/// The version of the cutoffs that a peer is told.
+fn told_cutoffs(sent: &[Sent]) -> u16 {
+    let version = sent.iter().find_map(|sent| match sent.header.body {
+        Body::Cutoffs(cutoffs) => Some(cutoffs.version),
+        _ => None,
+    });
+    version.expect("it is told our cutoffs")
+}
+
 /// A client that has made a call, so that it is known and knows us.
 struct Client {
     solo: Solo,
@@ -18,12 +27,8 @@ impl Client {
     fn new(config: Config) -> Self {
         let (mut solo, at) = (Solo::new(config), address(9, 900));
         solo.message(at, 2, 100);
-        let cutoffs = solo.drain().iter().find_map(|sent| match sent.header.body {
-            Body::Cutoffs(cutoffs) => Some(cutoffs.version),
-            _ => None,
-        });
-        let mut client =
-            Self { solo, at, cutoff_version: cutoffs.expect("it is told our cutoffs") };
+        let cutoff_version = told_cutoffs(&solo.drain());
+        let mut client = Self { solo, at, cutoff_version };
         client.answer_and_acknowledge(2);
         client
     }
@@ -60,11 +65,7 @@ impl Client {
             count += 1;
             false
         });
-        if std::env::var("HOMA_SHORT_FORM").is_ok_and(|value| value == "0") {
-            expected
-        } else {
-            count
-        }
+        if short_form_is_tested() { count } else { expected }
     }
 }
 
@@ -169,11 +170,8 @@ impl Server {
         let _ = solo.data(at, id, 100, (0, 100));
         solo.events();
         solo.engine.consumed(solo.now(), rpc, 100).unwrap();
-        let cutoffs = solo.drain().iter().find_map(|sent| match sent.header.body {
-            Body::Cutoffs(cutoffs) => Some(cutoffs.version),
-            _ => None,
-        });
-        Self { solo, at, cutoff_version: cutoffs.expect("it is told our cutoffs") }
+        let cutoff_version = told_cutoffs(&solo.drain());
+        Self { solo, at, cutoff_version }
     }
 
     /// Answers the call that it knows as `id` at a port of ours.

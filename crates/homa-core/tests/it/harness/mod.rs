@@ -15,9 +15,14 @@ pub(crate) use solo::*;
 
 use homa_core::{Config, Engine, HostBudget};
 
-/// An engine for a test. `HOMA_SHORT_FORM=0` keeps its RPCs in their general form, so that tests
-/// with short messages try that as well.
+/// Whether short RPCs take their short form. `HOMA_SHORT_FORM=0` keeps them in their general form,
+/// so that tests with short messages try that as well.
+pub(crate) fn short_form_is_tested() -> bool {
+    std::env::var("HOMA_SHORT_FORM").map_or(true, |value| value != "0")
+}
+
+/// An engine for a test.
 pub(crate) fn engine(mut config: Config, budget: HostBudget, seed: u64) -> Engine {
-    config.fixed.short_form &= std::env::var("HOMA_SHORT_FORM").map_or(true, |value| value != "0");
+    config.fixed.short_form &= short_form_is_tested();
     Engine::new(config, budget, seed).expect("the settings are valid")
 }
